@@ -1,0 +1,136 @@
+"""Everything that can go wrong with a job, as one tree. Each leaf is one problem type (RFC 9457).
+
+DragAnythingError
+├── BadRequest                 400  malformed_json
+├── Unauthorized               401  unauthorized
+├── Forbidden                  403  forbidden
+├── NotFound                   404  not_found
+├── Conflict                   409  conflict
+│   └── IdempotencyInFlight    409  idempotency_in_flight
+├── TooLarge                   413  body_too_large
+├── UnsupportedMediaType       415  unsupported_media_type
+├── InvalidRequest             422  invalid_request
+│   └── IdempotencyMismatch    422  idempotency_mismatch
+├── RateLimited                429  rate_limited
+└── Unavailable                503  unavailable
+    ├── QueueFull              503  queue_full
+    └── ModelUnavailable       503  model_unavailable
+
+Interruption (never leaves the worker)
+├── Canceled
+├── LeaseLost
+├── DeadlinePassed
+└── Drained
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: an RFC 6901 pointer into the request body and what to do about it."""
+
+    pointer: str
+    detail: str
+
+
+class DragAnythingError(Exception):
+    """Base of the errors that a caller can meet."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self, detail: str, *, errors: tuple[FieldError, ...] = (), retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(DragAnythingError):
+    status, code, title = 400, "malformed_json", "The body is not JSON"
+
+
+class Unauthorized(DragAnythingError):
+    status, code, title = 401, "unauthorized", "No valid key"
+
+
+class Forbidden(DragAnythingError):
+    status, code, title = 403, "forbidden", "Not allowed"
+
+
+class NotFound(DragAnythingError):
+    status, code, title = 404, "not_found", "There is no such thing"
+
+
+class Conflict(DragAnythingError):
+    status, code, title = 409, "conflict", "Not in this state"
+
+
+class IdempotencyInFlight(Conflict):
+    code, title = "idempotency_in_flight", "A request with this Idempotency-Key is still being accepted"
+
+
+class TooLarge(DragAnythingError):
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class UnsupportedMediaType(DragAnythingError):
+    status, code, title = 415, "unsupported_media_type", "The media type is not supported"
+
+
+class InvalidRequest(DragAnythingError):
+    """One or more fields are wrong; ``errors`` names each."""
+
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+    @classmethod
+    def at(cls, pointer: str, detail: str) -> InvalidRequest:
+        """An error of one field."""
+        return cls(detail, errors=(FieldError(pointer, detail),))
+
+
+class IdempotencyMismatch(InvalidRequest):
+    code, title = "idempotency_mismatch", "The Idempotency-Key was used with another body"
+
+
+class RateLimited(DragAnythingError):
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
+class Unavailable(DragAnythingError):
+    status, code, title = 503, "unavailable", "A part of the service is away"
+
+
+class QueueFull(Unavailable):
+    code, title = "queue_full", "The queue is full"
+
+
+class ModelUnavailable(Unavailable):
+    code, title = "model_unavailable", "No worker has announced this model yet"
+
+
+class Interruption(Exception):
+    """Raised between two denoising steps to end an attempt early."""
+
+
+class Canceled(Interruption):
+    """The client asked for it."""
+
+
+class LeaseLost(Interruption):
+    """Another attempt has taken over, or the job is gone: this attempt must not write anything more."""
+
+
+class DeadlinePassed(Interruption):
+    """The job ran longer than it may."""
+
+
+class Drained(Interruption):
+    """The worker is going away: the job goes back to the queue without spending an attempt."""

@@ -1,0 +1,65 @@
+"""Who wants to know is told that a job changed, and reads the record itself.
+
+One subscription per process serves any number of listeners: a thousand open streams cost one Redis connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import redis.asyncio as aioredis
+from redis.exceptions import RedisError
+
+CHANNEL = "da:changed"
+RECONNECT_S = 0.5
+
+
+class Feed:
+    """Wakes the listeners of a job when its record changes."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._url = redis_url
+        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Feed]:
+        """Follow the channel for as long as the block lasts."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @asynccontextmanager
+    async def listen(self, job_id: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set at each change; the listener clears it."""
+        event = asyncio.Event()
+        self._listeners[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._listeners[job_id].discard(event)
+            if not self._listeners[job_id]:
+                del self._listeners[job_id]
+
+    def _wake(self, job_id: str) -> None:
+        for event in self._listeners.get(job_id, ()):
+            event.set()
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(RedisError, OSError):
+                async with aioredis.from_url(self._url) as client, client.pubsub() as subscription:
+                    await subscription.subscribe(CHANNEL)
+                    async for message in subscription.listen():
+                        if message["type"] == "message":
+                            self._wake(message["data"].decode(errors="replace"))
+                        elif message["type"] == "subscribe":  # again, too, after the client has reconnected
+                            for job_id in list(self._listeners):  # whatever changed while nobody listened
+                                self._wake(job_id)
+            await asyncio.sleep(RECONNECT_S)

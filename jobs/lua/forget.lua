@@ -1,0 +1,11 @@
+-- Drop the record of a job that has ended.
+-- ARGV: id
+-- Returns 'forgotten', 'active' (it has not ended) or false where there is no such job.
+local id, job = ARGV[1], 'da:job:' .. ARGV[1]
+local held = redis.call('HMGET', job, 'status', 'owner')
+if not held[1] then return false end
+if held[1] == 'queued' or held[1] == 'running' then return 'active' end
+redis.call('DEL', job)
+redis.call('ZREM', 'da:owned:' .. held[2], id)
+redis.call('ZREM', 'da:expiring', id)
+return 'forgotten'

@@ -1,0 +1,54 @@
+"""Which workers are alive and which models they hold, as they say it themselves with every beat."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis import Redis
+
+from jobs.errors import InvalidRequest, ModelUnavailable
+from jobs.models import ModelCard
+
+
+class Registry:
+    """Cards stay when workers go, so that jobs can be accepted while a cluster sleeps; beats do not."""
+
+    def __init__(self, redis: Redis, lease_s: float) -> None:
+        self.redis = redis
+        self._lease_ms = int(lease_s * 1000)
+
+    def announce(self, worker: str, card: ModelCard) -> None:
+        """A worker holds this model now."""
+        self.redis.hset("da:models", card.name, card.model_dump_json())
+        self.beat(worker, card.name)
+
+    def beat(self, worker: str, model: str) -> None:
+        """The worker is alive."""
+        self.redis.set(f"da:worker:{model}:{worker}", 1, px=self._lease_ms)
+
+    def retire(self, worker: str, model: str) -> None:
+        """The worker goes."""
+        self.redis.delete(f"da:worker:{model}:{worker}")
+
+    def cards(self) -> list[ModelCard]:
+        """Every model that a worker has ever announced here, by name."""
+        held = cast("dict[bytes, bytes]", self.redis.hgetall("da:models"))
+        return sorted((ModelCard.model_validate_json(v) for v in held.values()), key=lambda card: card.name)
+
+    def card(self, name: str) -> ModelCard:
+        """The card of a model.
+
+        Raises:
+            ModelUnavailable: no worker has announced any model yet.
+            InvalidRequest: others are there, but not this one.
+        """
+        cards = {card.name: card for card in self.cards()}
+        if not cards:
+            raise ModelUnavailable("The workers are still loading; try again.", retry_after_s=5)
+        if name not in cards:
+            raise InvalidRequest.at("/model", f"There is no model {name[:64]!r}; use one of {sorted(cards)}.")
+        return cards[name]
+
+    def alive(self, model: str | None = None) -> int:
+        """How many workers have beaten within a lease."""
+        return len(set(self.redis.scan_iter(f"da:worker:{model or '*'}:*", count=500)))

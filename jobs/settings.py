@@ -1,0 +1,64 @@
+"""Every knob, once. Each field is read from the environment variable ``DRAGANYTHING_<FIELD>``."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the service finds its neighbours, and the limits it keeps."""
+
+    model_config = SettingsConfigDict(env_prefix="DRAGANYTHING_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    public_url: str | None = None
+    """Base of the links in answers; left out, the request's own host is used."""
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    """Host headers that are served; ``["*"]`` serves every host."""
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    s3_endpoint: str | None = None
+    s3_public_endpoint: str | None = None
+    """Address that clients reach S3 at, for presigned links; left out, ``s3_endpoint``."""
+    s3_bucket: str = "draganything"
+    s3_region: str = "us-east-1"
+    s3_access_key: str | None = None
+    s3_secret_key: str | None = None
+    s3_private: bool = False
+    """Clients can not reach S3: the API streams artifacts itself instead of linking to them."""
+    link_ttl_s: PositiveInt = 3600
+
+    models: tuple[str, ...] = ("tiny",)
+    """Models that a worker loads: preset names."""
+    device: str | None = None
+    """Left out, ``cuda`` where there is one, else ``cpu``."""
+    dtype: str | None = None
+
+    max_body_bytes: PositiveInt = 32 * 2**20
+    max_image_bytes: PositiveInt = 20 * 2**20
+    max_image_pixels: PositiveInt = 40_000_000
+    max_queued: PositiveInt = 1000
+    retention_s: PositiveInt = 7 * 24 * 3600
+    """A finished job and its objects are kept this long."""
+    max_attempts: PositiveInt = 3
+    """Attempts that may die with their worker before the job fails with ``worker_crashed``."""
+    job_timeout_s: PositiveFloat = 3600.0
+    drain_s: PositiveFloat = 20.0
+    """After SIGTERM, a running job may go on for this long before it is handed back to the queue."""
+    heartbeat_s: PositiveFloat = 1.0
+    lease_s: PositiveFloat = 6.0
+    """A worker that has not beaten for this long is taken for dead, and its job runs again."""
+
+    log_level: str = "info"
+    log_json: bool = False
+
+
+@cache
+def settings() -> Settings:
+    """The process's settings, read once from the environment."""
+    return Settings()

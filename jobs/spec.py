@@ -1,0 +1,215 @@
+"""The one schema of a job, shared by REST, gRPC, client and worker.
+
+``GenerateRequest`` is what a user sends: only ``image`` and ``entities`` are required, everything else has a
+default of the model's. ``JobSpec`` is the same job resolved: every value set, every track laid out per frame,
+every picture replaced by the object it is stored in. Workers only ever see a ``JobSpec``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+Point = tuple[FiniteFloat, FiniteFloat]
+Easing = Literal["linear", "ease_in", "ease_out", "ease_in_out"]
+Control = Literal["entity", "point"]
+Format = Literal["mp4", "webm", "gif", "webp"]
+Priority = Literal["high", "normal", "low"]
+Sampler = Literal["euler", "ays"]
+Tier = Literal["exact", "fast"]
+
+MAX_ENTITIES = 16
+MAX_POINTS = 1000
+Base64 = Annotated[str, Field(min_length=1, description="standard base64, without a data: prefix")]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _exactly_one(model: BaseModel, *names: str) -> None:
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) != 1:
+        raise ValueError(f"give exactly one of {', '.join(names)}" + (f", not {given}" if given else ""))
+
+
+class ImageSource(_Schema):
+    """The first frame: PNG, JPEG or WebP, at most 20 MB and 40 megapixels; EXIF orientation is applied."""
+
+    base64: Base64 | None = None
+    url: str | None = None
+    upload: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _exactly_one(self, "base64", "url", "upload")
+        return self
+
+
+class Rle(_Schema):
+    """A COCO run-length mask, column-major: ``counts`` plain or in COCO's compressed text form."""
+
+    size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    counts: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=1_000_000)] | str
+
+
+class MaskSource(_Schema):
+    """Where an entity is in the submitted image; a mask has the image's own size."""
+
+    base64: Base64 | None = None
+    rle: Rle | None = None
+    polygon: Annotated[list[Point], Field(min_length=3, max_length=MAX_POINTS)] | None = None
+    box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _exactly_one(self, "base64", "rle", "polygon", "box")
+        return self
+
+
+class Trajectory(_Schema):
+    """The path of an entity's disc, in pixels of the submitted image (x right, y down) or normalized 0..1."""
+
+    points: Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
+    space: Literal["pixel", "normalized"] = "pixel"
+    timing: Literal["arc_length", "per_point"] = "arc_length"
+    easing: Easing = "linear"
+    easings: list[Easing] | None = None
+    start_frame: Annotated[int, Field(ge=0)] | None = None
+    end_frame: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.easings is not None and len(self.easings) != len(self.points) - 1:
+            raise ValueError(f"easings needs one entry per segment: {len(self.points) - 1}")
+        if self.start_frame is not None and self.end_frame is not None and self.start_frame >= self.end_frame:
+            raise ValueError("start_frame must come before end_frame")
+        return self
+
+
+class Scale(_Schema):
+    """The factor on the disc's radius at the first and the last frame."""
+
+    start: Annotated[FiniteFloat, Field(gt=0, le=10)] = 1.0
+    end: Annotated[FiniteFloat, Field(gt=0, le=10)] = 1.0
+
+
+class EntityRequest(_Schema):
+    """One thing that moves, or holds still."""
+
+    label: Annotated[str, Field(max_length=100)] | None = None
+    mask: MaskSource | None = None
+    trajectory: Trajectory
+    scale: Scale | None = None
+    control: Control = "entity"
+
+
+class Camera(_Schema):
+    """A move of the whole picture, reached at the last frame: pixels, factor and degrees."""
+
+    pan: Point = (0.0, 0.0)
+    zoom: Annotated[FiniteFloat, Field(gt=0, le=10)] = 1.0
+    roll: Annotated[FiniteFloat, Field(ge=-360, le=360)] = 0.0
+    easing: Easing = "linear"
+
+
+class Output(_Schema):
+    """The files wanted."""
+
+    format: Format = "mp4"
+    fps: Annotated[int, Field(ge=1, le=60)] | None = None
+    overlay: bool = True
+    frames: bool = False
+
+
+class Webhook(_Schema):
+    """An address that is told of the job's end."""
+
+    url: str
+    events: list[Literal["job.succeeded", "job.failed", "job.canceled"]] | None = None
+
+
+class GenerateRequest(_Schema):
+    """A job as a user writes it."""
+
+    image: ImageSource
+    entities: Annotated[list[EntityRequest], Field(min_length=1, max_length=MAX_ENTITIES)]
+    model: str = "tiny"
+    hold_background: bool = False
+    camera: Camera | None = None
+    num_frames: Annotated[int, Field(ge=1)] | None = None
+    num_inference_steps: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    width: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
+    height: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
+    min_guidance_scale: Annotated[FiniteFloat, Field(ge=0, le=30)] | None = None
+    max_guidance_scale: Annotated[FiniteFloat, Field(ge=0, le=30)] | None = None
+    control_scale: Annotated[FiniteFloat, Field(ge=0, le=10)] = 1.0
+    control_start: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+    control_end: Annotated[FiniteFloat, Field(ge=0, le=1)] = 1.0
+    motion_bucket_id: Annotated[int, Field(ge=0, le=1023)] | None = None
+    noise_aug_strength: Annotated[FiniteFloat, Field(ge=0, le=10)] | None = None
+    decode_chunk_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    tier: Tier = "exact"
+    sampler: Sampler = "euler"
+    best_of: Annotated[int, Field(ge=1, le=16)] = 1
+    loop: bool = False
+    extends: str | None = None
+    output: Output = Output()
+    webhook: Webhook | None = None
+    priority: Priority = "normal"
+    deadline_s: Annotated[FiniteFloat, Field(gt=0, le=7 * 24 * 3600)] | None = None
+
+    @model_validator(mode="after")
+    def _control_window(self) -> Self:
+        if self.control_start > self.control_end:
+            raise ValueError("control_start must not come after control_end")
+        return self
+
+
+class Blob(_Schema):
+    """An input that is stored: its object key, the SHA-256 of its bytes, and the picture's size in pixels."""
+
+    key: str
+    sha256: str
+    width: int
+    height: int
+
+
+class EntityTrack(_Schema):
+    """One entity resolved: ``points`` has one (x, y) per frame, in pixels of the submitted image."""
+
+    label: str
+    mask: Blob
+    points: list[Point]
+    scale: list[float] | None = None
+    control: Control = "entity"
+
+
+class JobSpec(_Schema):
+    """A job with every value set."""
+
+    model: str
+    weights_sha256: str
+    image: Blob
+    entities: list[EntityTrack]
+    width: int
+    height: int
+    num_frames: int
+    num_inference_steps: int
+    seed: int
+    min_guidance_scale: float
+    max_guidance_scale: float
+    control_scale: float
+    control_start: float
+    control_end: float
+    motion_bucket_id: int
+    noise_aug_strength: float
+    decode_chunk_size: int
+    tier: Tier
+    sampler: Sampler
+    output: Output
+    fps: int
+    priority: Priority
+    deadline_s: float | None

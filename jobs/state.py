@@ -1,0 +1,141 @@
+"""The life of a job: its states, the legal transitions, and the snapshot that every door shows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Status(StrEnum):
+    """``queued → running → succeeded | failed | canceled``; ``expired`` is a deadline missed in the queue."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """True where no transition leads out."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    # queued → failed: the last allowed attempt died with its worker
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED, Status.EXPIRED, Status.FAILED}),
+    # running → queued: the worker died or was drained, and the job runs again
+    Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELED: frozenset(),
+    Status.EXPIRED: frozenset(),
+}
+
+
+class Stage(StrEnum):
+    """What a running job is doing."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    CONDITIONING = "conditioning"
+    DENOISING = "denoising"
+    DECODING = "decoding"
+    ENCODING = "encoding"
+    UPLOADING = "uploading"
+    DONE = "done"
+
+
+STAGE_SPANS: dict[Stage, tuple[float, float]] = {
+    Stage.QUEUED: (0.0, 0.0),
+    Stage.LOADING: (0.0, 0.01),
+    Stage.CONDITIONING: (0.01, 0.05),
+    Stage.DENOISING: (0.05, 0.85),
+    Stage.DECODING: (0.85, 0.95),
+    Stage.ENCODING: (0.95, 0.98),
+    Stage.UPLOADING: (0.98, 1.0),
+    Stage.DONE: (1.0, 1.0),
+}
+
+
+def fraction(stage: Stage, done: float = 0.0) -> float:
+    """The share of a job that is behind it when ``done`` (0..1) of ``stage`` is."""
+    start, end = STAGE_SPANS[stage]
+    return round(start + (end - start) * min(max(done, 0.0), 1.0), 4)
+
+
+class JobWarning(BaseModel):
+    """Something that the user should know before looking at the video."""
+
+    code: str
+    detail: str
+    pointer: str | None = None
+
+
+class Failure(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+
+
+class Progress(BaseModel):
+    """Where a job is."""
+
+    stage: Stage = Stage.QUEUED
+    step: int = 0
+    steps: int = 0
+    fraction: float = 0.0
+    preview_url: str | None = None
+
+
+class Artifact(BaseModel):
+    """One object of a finished job."""
+
+    key: str
+    media_type: str
+    bytes: int
+    sha256: str
+
+
+class Result(BaseModel):
+    """What a succeeded attempt committed. ``artifacts`` always has ``video``, ``poster`` and ``manifest``."""
+
+    artifacts: dict[str, Artifact]
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    duration_s: float
+    seed: int
+    timings_s: dict[str, float]
+    scores: dict[str, Any] | None = None
+
+
+class Record(BaseModel):
+    """A job as it is stored: the truth. Doors add links to it, never facts."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    owner: str = ""
+    status: Status
+    model: str
+    priority: str = "normal"
+    spec: dict[str, Any] = Field(repr=False)
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    progress: Progress = Progress()
+    queue_position: int | None = None
+    attempt: int = 0
+    attempt_id: str | None = None
+    cancel_requested: bool = False
+    result: Result | None = None
+    error: Failure | None = None
+    warnings: list[JobWarning] = []

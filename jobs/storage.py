@@ -1,0 +1,177 @@
+"""Objects in S3: put once, fetch, link, delete. Everything of a job lies under ``jobs/{id}/``.
+
+Speaks to any S3 (path style, signature v4); only settings differ. Safe to share between threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs.errors import NotFound, Unavailable
+from jobs.settings import Settings
+from jobs.state import Artifact
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_BUCKET_THERE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
+_UNSATISFIABLE = 416
+
+
+class Storage:
+    """A bucket."""
+
+    def __init__(self, settings: Settings, *, patient: bool = False) -> None:
+        """``patient``: minutes of retries instead of seconds, for workers."""
+        self.bucket = settings.s3_bucket
+        self._settings = settings
+        self._patient = patient
+        self._client = self._connect(settings.s3_endpoint)
+        public = settings.s3_public_endpoint
+        self._signer = self._connect(public) if public else self._client
+
+    def _connect(self, endpoint: str | None) -> S3Client:
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            retries={"mode": "standard", "total_max_attempts": 12 if self._patient else 2},
+            connect_timeout=2,
+            read_timeout=30 if self._patient else 5,
+            max_pool_connections=32,
+        )
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=self._settings.s3_region,
+            aws_access_key_id=self._settings.s3_access_key,
+            aws_secret_access_key=self._settings.s3_secret_key,
+            config=config,
+        )
+
+    def create_bucket(self) -> None:
+        """Make the bucket where it is missing."""
+        try:
+            self.check()
+        except NotFound:
+            self._create_bucket()
+
+    def _create_bucket(self) -> None:
+        with _translated(self.bucket):
+            try:
+                self._client.create_bucket(Bucket=self.bucket)
+            except ClientError as error:  # another process was faster
+                if error.response["Error"]["Code"] not in _BUCKET_THERE:
+                    raise
+
+    def check(self) -> None:
+        """Ask for the bucket.
+
+        Raises:
+            NotFound: it does not exist.
+            Unavailable: the object store does not answer.
+        """
+        with _translated(self.bucket):
+            self._client.head_bucket(Bucket=self.bucket)
+
+    def put(self, key: str, body: bytes, media_type: str) -> Artifact:
+        """Store an object under a key that is never written twice with other bytes."""
+        with _translated(key):
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=media_type)
+        digest = hashlib.sha256(body).hexdigest()
+        return Artifact(key=key, media_type=media_type, bytes=len(body), sha256=digest)
+
+    def get(self, key: str) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            NotFound: there is none under this key.
+        """
+        with _translated(key):
+            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def open(self, key: str, byte_range: str | None = None) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """An object's headers and its bytes, piece by piece.
+
+        ``byte_range`` is a Range header; one that can not be satisfied is ignored (RFC 9110, section 14.2).
+
+        Raises:
+            NotFound: there is none under this key.
+        """
+        extra: dict[str, Any] = {"Range": byte_range} if byte_range else {}
+        with _translated(key):
+            try:
+                answer = self._client.get_object(Bucket=self.bucket, Key=key, **extra)
+            except ClientError as error:
+                if _status(error) != _UNSATISFIABLE:
+                    raise
+                answer = self._client.get_object(Bucket=self.bucket, Key=key)
+        headers = {
+            "content-type": answer["ContentType"],
+            "content-length": str(answer["ContentLength"]),
+            "accept-ranges": "bytes",
+        }
+        if "ContentRange" in answer:
+            headers["content-range"] = answer["ContentRange"]
+        return headers, answer["Body"].iter_chunks(2**16)
+
+    def link(self, key: str, filename: str | None = None) -> str:
+        """A presigned address that anyone can fetch the object from for ``link_ttl_s``."""
+        params: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
+        if filename:
+            params["ResponseContentDisposition"] = f'inline; filename="{filename}"'
+        return self._signer.generate_presigned_url(
+            "get_object", Params=params, ExpiresIn=self._settings.link_ttl_s
+        )
+
+    def list(self, prefix: str) -> list[str]:
+        """The keys under a prefix."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        with _translated(prefix):
+            return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def delete(self, prefix: str) -> int:
+        """Delete everything under a prefix; how many objects that were."""
+        keys = self.list(prefix)
+        with _translated(prefix):
+            for key in keys:
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+        return len(keys)
+
+
+class _translated:  # noqa: N801 - reads as a statement
+    """Turn the client's exceptions into ours."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ClientError):
+            if _status(error) == 404:
+                raise NotFound(f"There is no object {self.key!r}.") from error
+            if _status(error) < 500:
+                return  # refused: a matter of the settings, not of patience
+        if isinstance(error, ClientError | BotoCoreError):
+            raise Unavailable("The object store does not answer; try again.", retry_after_s=5) from error
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def job_prefix(job_id: str) -> str:
+    """Where all objects of a job lie."""
+    return f"jobs/{job_id}/"
+
+
+def attempt_prefix(job_id: str, attempt_id: str) -> str:
+    """Where the objects of one attempt lie: two attempts never write the same key."""
+    return f"jobs/{job_id}/{attempt_id}/"
