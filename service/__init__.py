@@ -1,0 +1,1 @@
+"""The doors: HTTP today. They validate, store, queue and report; they never render."""

@@ -1,0 +1,40 @@
+"""The application: doors open, guards at the entrance, every error a problem."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from jobs.settings import Settings
+from jobs.settings import settings as process_settings
+from service import health, problems, rest
+from service.guards import BodyLimit, LoopbackGuard
+from service.state import open_doors
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API. ``uvicorn service.app:create_app --factory`` serves it too."""
+    settings = settings or process_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_doors(settings) as app.state.doors:
+            yield
+
+    app = FastAPI(
+        title="DragAnything",
+        version=version("draganything"),
+        summary="A picture, masks and polylines in; a video in which each entity moves along its line out.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.include_router(health.router)
+    app.include_router(rest.router)
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(LoopbackGuard, allowed_hosts=settings.allowed_hosts)
+    return app

@@ -1,0 +1,199 @@
+"""Pictures and masks as users send them: checked before they are decoded, decoded before they are believed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from jobs.errors import InvalidRequest
+from jobs.settings import Settings
+from jobs.spec import MaskSource, Rle
+
+FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+MIN_SIDE = 16
+_ORIENTATION = 0x0112
+
+Mask = NDArray[np.uint8]
+"""[H, W], zeros and ones."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that was decoded once and found whole; ``width`` and ``height`` count after EXIF orientation."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+
+
+def decode_base64(text: str, pointer: str, max_bytes: int) -> bytes:
+    """The bytes of a standard base64 text.
+
+    Raises:
+        InvalidRequest: the text is no base64, or more than ``max_bytes`` come out of it.
+    """
+    if len(text) * 3 // 4 > max_bytes + 2:
+        raise InvalidRequest.at(pointer, f"This is larger than {max_bytes >> 20} MB; send a smaller file.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        hint = "; leave the data: prefix out" if text.startswith("data:") else ""
+        raise InvalidRequest.at(pointer, f"This is not standard base64{hint}.") from None
+
+
+def read_picture(data: bytes, pointer: str, settings: Settings) -> Picture:
+    """Check an image file by decoding it; a JPEG is decoded at an eighth of its size, which reads it all.
+
+    Raises:
+        InvalidRequest: not a PNG, JPEG or WebP, truncated, too small, or too many pixels.
+    """
+    with _open(data, pointer, settings) as image:
+        media_type = FORMATS[str(image.format)]
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        if image.format == "JPEG":
+            image.draft("RGB", (image.width // 8, image.height // 8))
+        _load(image, pointer)
+    return Picture(data, media_type, width, height)
+
+
+def read_mask(source: MaskSource, pointer: str, size: tuple[int, int], settings: Settings) -> Mask:
+    """A mask [H, W] of zeros and ones, from any of its notations.
+
+    Raises:
+        InvalidRequest: not readable, of another size than ``size`` = (width, height), or empty.
+    """
+    width, height = size
+    if source.base64 is not None:
+        pointer += "/base64"
+        mask = _read_mask_file(decode_base64(source.base64, pointer, settings.max_image_bytes), pointer, settings)
+    elif source.rle is not None:
+        pointer += "/rle"
+        if source.rle.size != (height, width):
+            _refuse_size(source.rle.size[::-1], size, pointer)
+        mask = decode_rle(source.rle, pointer)
+    elif source.polygon is not None:
+        pointer += "/polygon"
+        corners = np.clip(np.asarray(source.polygon), -1e6, 1e6)
+        mask = np.zeros((height, width), np.uint8)
+        cv2.fillPoly(mask, [corners.round().astype(np.int32)], (1,))
+    else:
+        assert source.box is not None
+        pointer += "/box"
+        mask = _fill_box(source.box, size, pointer)
+    if mask.shape != (height, width):
+        _refuse_size((mask.shape[1], mask.shape[0]), size, pointer)
+    if not mask.any():
+        raise InvalidRequest.at(pointer, "The mask is empty: no pixel of the image belongs to the entity.")
+    return np.asarray(mask, np.uint8)
+
+
+def encode_mask(mask: Mask) -> bytes:
+    """A black and white PNG of one bit per pixel."""
+    _, png = cv2.imencode(".png", mask * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    return png.tobytes()
+
+
+def decode_rle(rle: Rle, pointer: str) -> Mask:
+    """A COCO run-length mask: runs of zeros and ones in turn, column by column.
+
+    Raises:
+        InvalidRequest: the runs do not fill the size exactly, or the compressed text is broken.
+    """
+    height, width = rle.size
+    runs = np.asarray(_decompress(rle.counts, pointer) if isinstance(rle.counts, str) else rle.counts, np.int64)
+    if runs.min(initial=0) < 0 or runs.sum() != height * width:
+        raise InvalidRequest.at(f"{pointer}/counts", f"The runs must add up to {height} x {width} pixels.")
+    values = np.arange(len(runs)) % 2
+    return np.repeat(values.astype(np.uint8), runs).reshape(width, height).T.copy()
+
+
+def _decompress(text: str, pointer: str) -> list[int]:
+    """COCO's text form: six bits a character, low first; from the third run on, relative to two runs before."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise InvalidRequest.at(f"{pointer}/counts", "This is not COCO's compressed run-length text.")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise InvalidRequest.at(f"{pointer}/counts", "The compressed run-length text ends in the middle of a run.")
+    return runs
+
+
+def _read_mask_file(data: bytes, pointer: str, settings: Settings) -> Mask:
+    with _open(data, pointer, settings) as image:
+        _load(image, pointer)
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):  # 16 bits per pixel
+            levels = np.asarray(upright).astype(np.int64)
+            levels = levels // 257 if levels.max(initial=0) > 255 else levels
+        else:
+            levels = np.asarray(upright.convert("L")).astype(np.int64)
+    binary = levels.max(initial=0) <= 1
+    return (levels > 0 if binary else levels >= 128).astype(np.uint8)
+
+
+def _fill_box(box: tuple[float, float, float, float], size: tuple[int, int], pointer: str) -> Mask:
+    x0, y0, x1, y1 = box
+    if x0 >= x1 or y0 >= y1:
+        raise InvalidRequest.at(pointer, "A box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1.")
+    width, height = size
+    columns, rows = (
+        np.clip([x0, x1], 0, width).round().astype(int),
+        np.clip([y0, y1], 0, height).round().astype(int),
+    )
+    mask = np.zeros((height, width), np.uint8)
+    mask[rows[0] : rows[1], columns[0] : columns[1]] = 1
+    return mask
+
+
+def _open(data: bytes, pointer: str, settings: Settings) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked right below
+            image = Image.open(io.BytesIO(data), formats=list(FORMATS))
+    except Image.DecompressionBombError:
+        raise InvalidRequest.at(pointer, _too_many(settings)) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise InvalidRequest.at(pointer, "This is not a PNG, JPEG or WebP image.") from None
+    if image.width * image.height > settings.max_image_pixels:
+        raise InvalidRequest.at(pointer, _too_many(settings))
+    if min(image.size) < MIN_SIDE:
+        raise InvalidRequest.at(pointer, f"An image has at least {MIN_SIDE} x {MIN_SIDE} pixels.")
+    return image
+
+
+def _load(image: Image.Image, pointer: str) -> None:
+    try:
+        image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise InvalidRequest.at(pointer, "The image file is truncated or damaged.") from None
+
+
+def _too_many(settings: Settings) -> str:
+    return f"The image has more than {settings.max_image_pixels / 1e6:g} megapixels; send a smaller one."
+
+
+def _refuse_size(got: tuple[int, int], size: tuple[int, int], pointer: str) -> None:
+    detail = (
+        f"The mask is {got[0]} x {got[1]}, the image {size[0]} x {size[1]} pixels; a mask has the image's size."
+    )
+    raise InvalidRequest.at(pointer, detail)

@@ -1,0 +1,294 @@
+"""From a request to a job: every default filled in, every picture checked, every track laid out per frame.
+
+Pure but for the random seed: nothing is stored and nothing is queued here, so a refused request leaves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from jobs.errors import FieldError, InvalidRequest
+from jobs.models import ModelCard
+from jobs.settings import Settings
+from jobs.spec import Blob, EntityRequest, EntityTrack, GenerateRequest, JobSpec
+from jobs.state import JobWarning
+from jobs.storage import job_prefix
+from model import trajectory
+from model.advice import advise
+from model.conditioning import ConditionError, Entity, build
+from service.images import Mask, Picture, decode_base64, encode_mask, read_mask, read_picture
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A request that can be rendered: the job, the objects that it needs, and what its user should know."""
+
+    spec: JobSpec
+    objects: dict[str, tuple[bytes, str]]
+    """Bytes and media type by key."""
+    warnings: list[JobWarning]
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The objects of a job, each under its own hash."""
+
+    job_id: str
+    size: tuple[int, int]
+    objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+    def add(self, data: bytes, media_type: str) -> Blob:
+        digest = hashlib.sha256(data).hexdigest()
+        key = f"{job_prefix(self.job_id)}inputs/{digest}"
+        self.objects[key] = (data, media_type)
+        return Blob(key=key, sha256=digest, width=self.size[0], height=self.size[1])
+
+
+def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Settings) -> Accepted:
+    """Resolve a request against a model.
+
+    Raises:
+        InvalidRequest: with one entry for each field that is wrong.
+    """
+    refuse([*_unoffered(request), *_beyond_limits(request, card)])
+    picture = _read_image(request, settings)
+    size = (picture.width, picture.height)
+    width, height = request.width, request.height
+    if width is None or height is None:
+        fitted = card.fit(*size)
+        width, height = width or fitted[0], height or fitted[1]
+    num_frames = request.num_frames or card.num_frames
+    entities = _read_entities(request, size, num_frames, settings)
+    warnings = _warn_of_weights(card)
+    if request.hold_background:
+        background = _background(entities, request, size, num_frames)
+        if background is None:
+            warnings.append(_NO_BACKGROUND)
+        else:  # drawn first, so that every entity covers it
+            entities.insert(0, background)
+    held = len(entities) - len(request.entities)
+    warnings += _advise([entity for _, entity in entities], size, (width, height), num_frames, held)
+    inputs = _Inputs(job_id, size)
+    spec = _resolve(request, card, picture, entities, (width, height), inputs)
+    return Accepted(spec, inputs.objects, warnings)
+
+
+def refuse(errors: Sequence[FieldError]) -> None:
+    """Raise InvalidRequest where there is anything wrong."""
+    if errors:
+        raise InvalidRequest(" ".join(error.detail for error in errors), errors=tuple(errors))
+
+
+def _unoffered(request: GenerateRequest) -> Iterator[FieldError]:
+    """Fields of the schema that this version can not honour: refused, never ignored."""
+    for pointer, asked in {
+        "/image/url": request.image.url,
+        "/image/upload": request.image.upload,
+        "/best_of": request.best_of != 1,
+        "/loop": request.loop,
+        "/extends": request.extends,
+        "/webhook": request.webhook,
+    }.items():
+        if asked:
+            yield FieldError(pointer, "This server does not offer this yet; leave it out.")
+
+
+def _beyond_limits(request: GenerateRequest, card: ModelCard) -> Iterator[FieldError]:
+    for pointer, value, limit in (
+        ("/num_frames", request.num_frames, card.max_frames),
+        ("/num_inference_steps", request.num_inference_steps, card.max_inference_steps),
+    ):
+        if value is not None and value > limit:
+            yield FieldError(pointer, f"The model {card.name!r} allows at most {limit}.")
+    width, height = request.width or card.width, request.height or card.height
+    if width * height > card.max_pixels:
+        pointer = "/width" if request.width else "/height"
+        yield FieldError(pointer, f"The model {card.name!r} allows at most {card.max_pixels} pixels per frame.")
+    for name, offered in (("sampler", card.samplers), ("tier", card.tiers)):
+        if getattr(request, name) not in offered:
+            yield FieldError(f"/{name}", f"The model {card.name!r} offers {', '.join(offered)}.")
+    num_frames = request.num_frames or card.num_frames
+    for index, entity in enumerate(request.entities):
+        for name in ("start_frame", "end_frame"):
+            frame = getattr(entity.trajectory, name)
+            if frame is not None and frame >= num_frames:
+                pointer = f"/entities/{index}/trajectory/{name}"
+                yield FieldError(pointer, f"The video has {num_frames} frames, 0 to {num_frames - 1}.")
+
+
+def _read_image(request: GenerateRequest, settings: Settings) -> Picture:
+    assert request.image.base64 is not None
+    pointer = "/image/base64"
+    return read_picture(decode_base64(request.image.base64, pointer, settings.max_image_bytes), pointer, settings)
+
+
+def _read_entities(
+    request: GenerateRequest, size: tuple[int, int], num_frames: int, settings: Settings
+) -> list[tuple[str, Entity]]:
+    """Every entity with its label; all masks are read before the first error is raised, so all are named."""
+    entities: list[tuple[str, Entity]] = []
+    errors: list[FieldError] = []
+    for index, item in enumerate(request.entities):
+        try:
+            mask = _read_entity_mask(item, f"/entities/{index}/mask", size, settings)
+            points = _lay_out(item, f"/entities/{index}/trajectory", request, size, num_frames)
+        except InvalidRequest as error:
+            errors += error.errors
+        else:
+            sized = item.scale
+            scale = None if sized is None else np.linspace(sized.start, sized.end, num_frames)
+            entity = Entity(mask, points, scale=scale, control=item.control)
+            entities.append((item.label or f"entity {index + 1}", entity))
+    refuse(errors)
+    return entities
+
+
+def _read_entity_mask(item: EntityRequest, pointer: str, size: tuple[int, int], settings: Settings) -> Mask:
+    if item.mask is None:
+        detail = "This server does not find masks by itself yet; give base64, rle, polygon or box."
+        raise InvalidRequest.at(pointer, detail)
+    return read_mask(item.mask, pointer, size, settings)
+
+
+def _lay_out(
+    item: EntityRequest, pointer: str, request: GenerateRequest, size: tuple[int, int], num_frames: int
+) -> trajectory.Floats:
+    """The track of one entity, float64 [F, 2] in pixels of the submitted image, the camera's move included."""
+    asked = item.trajectory
+    points = np.asarray(asked.points, np.float64)
+    if asked.space == "normalized":
+        points = points * np.array(size)
+    try:
+        track = trajectory.resample(
+            points,
+            num_frames,
+            timing=asked.timing,
+            easing=asked.easing,
+            easings=asked.easings,
+            start_frame=asked.start_frame or 0,
+            end_frame=asked.end_frame,
+        )
+    except ValueError as error:
+        raise InvalidRequest.at(pointer, str(error)) from None
+    return _follow_camera(track, request, size)
+
+
+def _follow_camera(track: trajectory.Floats, request: GenerateRequest, size: tuple[int, int]) -> trajectory.Floats:
+    move = request.camera
+    if move is None:
+        return track
+    return trajectory.camera(track, size, pan=move.pan, zoom=move.zoom, roll=move.roll, easing=move.easing)
+
+
+def _background(
+    entities: list[tuple[str, Entity]], request: GenerateRequest, size: tuple[int, int], num_frames: int
+) -> tuple[str, Entity] | None:
+    """What no entity covers, held where it is (or where the camera takes it), or None where nothing is left.
+
+    Its disc stands where it has most room: the centre of its largest inscribed circle.
+    """
+    covered = np.any([entity.mask for _, entity in entities], axis=0)
+    mask = np.logical_not(covered).astype(np.uint8)
+    if not mask.any():
+        return None
+    room = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(room.argmax()), room.shape)
+    held = np.full((num_frames, 2), (float(x), float(y)))
+    return BACKGROUND, Entity(mask, _follow_camera(held, request, size))
+
+
+_NO_BACKGROUND = JobWarning(
+    code="no_background",
+    detail="the masks cover the whole image: there is no background to hold",
+    pointer="/hold_background",
+)
+
+
+def _warn_of_weights(card: ModelCard) -> list[JobWarning]:
+    if card.trained:
+        return []
+    detail = (
+        f"The weights of {card.name!r} are random numbers, not trained ones: the video shows that every part"
+        " works, and no motion."
+    )
+    return [JobWarning(code="untrained_weights", detail=detail, pointer="/model")]
+
+
+def _advise(
+    entities: list[Entity], size: tuple[int, int], output: tuple[int, int], num_frames: int, held: int
+) -> list[JobWarning]:
+    """What the control signal says about itself; ``held`` entities at the front are ours, not the user's."""
+    try:
+        conditioning = build(entities, size, output, num_frames)
+    except ConditionError as error:
+        index = None if error.entity is None else error.entity - held
+        parent = {"points": "trajectory"}.get(error.field, error.field)
+        pointer = f"/{parent}" if index is None or index < 0 else f"/entities/{index}/{parent}"
+        raise InvalidRequest.at(pointer, str(error)) from None
+    return [
+        JobWarning(code=advice.code, detail=advice.detail, pointer=_pointer_of(advice.code, advice.entity - held))
+        for advice in advise(entities, conditioning, size)
+        if advice.entity >= held
+    ]
+
+
+def _pointer_of(code: str, index: int) -> str:
+    about_mask = code in {"radius_too_small", "mask_vanishes_at_latent_size"}
+    return f"/entities/{index}/" + ("mask" if about_mask else "trajectory")
+
+
+def _resolve(
+    request: GenerateRequest,
+    card: ModelCard,
+    picture: Picture,
+    entities: list[tuple[str, Entity]],
+    output: tuple[int, int],
+    inputs: _Inputs,
+) -> JobSpec:
+    tracks = [
+        EntityTrack(
+            label=label,
+            mask=inputs.add(encode_mask(np.asarray(entity.mask, np.uint8)), "image/png"),
+            points=[(float(x), float(y)) for x, y in entity.points],
+            scale=None if entity.scale is None else [float(factor) for factor in entity.scale],
+            control=entity.control,
+        )
+        for label, entity in entities
+    ]
+    asked_or_native = {
+        name: getattr(card, name) if getattr(request, name) is None else getattr(request, name)
+        for name in (
+            "num_frames",
+            "num_inference_steps",
+            "min_guidance_scale",
+            "max_guidance_scale",
+            "motion_bucket_id",
+            "noise_aug_strength",
+            "decode_chunk_size",
+        )
+    }
+    taken_over = request.model_dump(
+        include={
+            "control_scale", "control_start", "control_end", "tier", "sampler", "output", "priority", "deadline_s"
+        }
+    )  # fmt: skip
+    return JobSpec(
+        model=card.name,
+        weights_sha256=card.weights_sha256,
+        image=inputs.add(picture.data, picture.media_type),
+        entities=tracks,
+        width=output[0],
+        height=output[1],
+        seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        fps=request.output.fps or card.fps,
+        **asked_or_native,
+        **taken_over,
+    )

@@ -1,0 +1,122 @@
+"""A record as a client sees it: the same facts, with absolute links."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from jobs.settings import Settings
+from jobs.state import Failure, JobWarning, Progress, Record, Result, Status
+from jobs.storage import Storage
+
+
+class JobUrls(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    cancel: str
+    result: str
+
+
+class JobResult(BaseModel):
+    """A finished video. The links are presigned and fresh at each read."""
+
+    video_url: str
+    overlay_url: str | None = None
+    poster_url: str
+    manifest_url: str
+    frames_url: str | None = None
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    duration_s: float
+    seed: int
+    timings_s: dict[str, float]
+    scores: dict[str, Any] | None = None
+
+
+class JobView(BaseModel):
+    """A job."""
+
+    id: str
+    object: str = "job"
+    status: Status
+    model: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    progress: Progress
+    queue_position: int | None
+    eta_s: float | None
+    attempt: int
+    result: JobResult | None
+    error: Failure | None
+    warnings: list[JobWarning]
+    urls: JobUrls
+
+
+def base_url(request: Request, settings: Settings) -> str:
+    """Where the client reached us, or what the settings say."""
+    return (settings.public_url or str(request.base_url)).rstrip("/")
+
+
+def view(record: Record, base: str, storage: Storage, now: datetime) -> JobView:
+    """What a client sees of a record."""
+    job = f"{base}/v1/jobs/{record.id}"
+    return JobView(
+        id=record.id,
+        status=record.status,
+        model=record.model,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        expires_at=record.expires_at,
+        progress=record.progress,
+        queue_position=record.queue_position,
+        eta_s=remaining_s(record, now),
+        attempt=record.attempt,
+        result=record.result and _result(record.id, record.result, storage),
+        error=record.error,
+        warnings=record.warnings,
+        urls=JobUrls(self=job, events=f"{job}/events", cancel=f"{job}/cancel", result=f"{job}/result"),
+    )
+
+
+def remaining_s(record: Record, now: datetime) -> float | None:
+    """What is left of a running job, from the share that is behind it; None where nothing is known."""
+    done = record.progress.fraction
+    if record.status is not Status.RUNNING or record.started_at is None or done <= 0.05:
+        return None
+    elapsed = (now - record.started_at).total_seconds()
+    return round(elapsed * (1 - done) / done, 1)
+
+
+def filename(job_id: str, name: str, media_type: str) -> str:
+    """What a browser saves an artifact as."""
+    return f"{job_id[:12]}-{name}.{EXTENSIONS.get(media_type, 'bin')}"
+
+
+EXTENSIONS = {
+    "video/mp4": "mp4",
+    "video/webm": "webm",
+    "image/gif": "gif",
+    "image/webp": "webp",
+    "image/jpeg": "jpg",
+    "application/json": "json",
+    "application/zip": "zip",
+}
+
+
+def _result(job_id: str, result: Result, storage: Storage) -> JobResult:
+    links = {
+        f"{name}_url": storage.link(artifact.key, filename(job_id, name, artifact.media_type))
+        for name, artifact in result.artifacts.items()
+    }
+    facts = result.model_dump(exclude={"artifacts"})
+    return JobResult(**links, **facts)

@@ -1,0 +1,38 @@
+"""``python -m service.main``: serve the API."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from jobs.logs import configure_logs
+from jobs.settings import settings
+from service.app import create_app
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+DRAIN_S = 5
+
+
+def main() -> None:
+    """Listen where the settings say; without keys only on loopback, unless every host is allowed explicitly."""
+    config = settings()
+    configure_logs(config)
+    if config.host not in LOOPBACK and "*" not in config.allowed_hosts:
+        sys.exit(
+            f"No keys are configured, so {config.host} is not served. To publish the service anyway (behind a"
+            " proxy of yours), set DRAGANYTHING_ALLOWED_HOSTS='[\"*\"]'."
+        )
+    uvicorn.run(
+        create_app(config),
+        host=config.host,
+        port=config.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+
+
+if __name__ == "__main__":
+    main()

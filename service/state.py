@@ -1,0 +1,52 @@
+"""What every handler needs, made once per process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import Request
+from redis import Redis
+
+from jobs.connection import connect_briefly
+from jobs.events import Feed
+from jobs.registry import Registry
+from jobs.settings import Settings
+from jobs.storage import Storage
+from jobs.store import Store
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The neighbours of the API."""
+
+    settings: Settings
+    redis: Redis
+    store: Store
+    storage: Storage
+    registry: Registry
+    feed: Feed
+
+
+@asynccontextmanager
+async def open_doors(settings: Settings) -> AsyncIterator[Doors]:
+    """Connect, and close again at the end of the block. Nothing needs to answer yet: readiness says what does."""
+    redis = connect_briefly(settings)
+    feed = Feed(settings.redis_url)
+    async with feed.running():
+        yield Doors(
+            settings=settings,
+            redis=redis,
+            store=Store(redis, settings),
+            storage=Storage(settings),
+            registry=Registry(redis, settings.lease_s),
+            feed=feed,
+        )
+    redis.close()
+
+
+def doors(request: Request) -> Doors:
+    """The neighbours, for a handler."""
+    held: Doors = request.app.state.doors
+    return held
