@@ -1,0 +1,1 @@
+"""The workers: one process, one device, models that stay resident."""

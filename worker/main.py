@@ -1,0 +1,95 @@
+"""``python -m worker.main``: load the models once, then render until told to stop.
+
+The first SIGTERM lets the running job end within ``drain_s``; after that the job goes back to the queue at its
+next step, without spending an attempt.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+
+import structlog
+
+from jobs.connection import connect_patiently
+from jobs.logs import configure_logs
+from jobs.models import ModelCard
+from jobs.registry import Registry
+from jobs.settings import Settings, settings
+from jobs.storage import Storage
+from model import DragAnythingPipeline
+from worker.executor import Executor
+from worker.pulse import Pulse
+from worker.warm import WarmWorker
+
+log = structlog.get_logger()
+
+MAX_AREA = 4
+"""A job may ask for this many times the native area."""
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    config = settings()
+    configure_logs(config)
+    run(config)
+
+
+def run(config: Settings) -> None:
+    """Load, announce, serve, retire."""
+    pipelines = {
+        name: DragAnythingPipeline.from_pretrained(name, device=config.device, dtype=config.dtype)
+        for name in config.models
+    }
+    redis = connect_patiently(config)
+    storage = Storage(config, patient=True)
+    storage.create_bucket()
+    registry = Registry(redis, config.lease_s)
+    name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    for pipeline in pipelines.values():
+        registry.announce(name, describe(pipeline))
+    drained = threading.Event()
+    with Pulse(registry, name, list(pipelines), config.heartbeat_s) as pulse:
+        executor = Executor(pipelines, redis, storage, config, pulse, drained)
+        worker = WarmWorker(redis, name, list(pipelines), executor.execute)
+        threading.Thread(target=_drain, args=(worker.stopping, drained, config.drain_s), daemon=True).start()
+        log.info("worker_ready", worker=name, models=list(pipelines))
+        worker.run()
+    log.info("worker_stopped", worker=name)
+
+
+def describe(pipeline: DragAnythingPipeline) -> ModelCard:
+    """The card that the doors show."""
+    card, native = pipeline.card, pipeline.card.defaults
+    return ModelCard(
+        name=card.name,
+        width=native.width,
+        height=native.height,
+        max_pixels=MAX_AREA * native.width * native.height,
+        num_frames=native.num_frames,
+        max_frames=native.max_frames,
+        num_inference_steps=native.num_inference_steps,
+        max_inference_steps=native.max_inference_steps,
+        min_guidance_scale=native.min_guidance_scale,
+        max_guidance_scale=native.max_guidance_scale,
+        fps=native.fps,
+        decode_chunk_size=native.decode_chunk_size,
+        motion_bucket_id=native.motion_bucket_id,
+        noise_aug_strength=native.noise_aug_strength,
+        samplers=native.samplers,
+        licences=tuple(dict.fromkeys(card.licences.values())),
+        weights_sha256=card.weights_sha256["combined"],
+        trained=card.trained,
+    )
+
+
+def _drain(stopping: threading.Event, drained: threading.Event, drain_s: float) -> None:
+    stopping.wait()
+    log.info("worker_stopping", drain_s=drain_s)
+    drained.wait(drain_s)
+    drained.set()
+
+
+if __name__ == "__main__":
+    main()
