@@ -1,0 +1,1 @@
+"""Measures of what the model does: parity with the reference, and the quality of its videos."""
