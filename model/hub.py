@@ -14,6 +14,7 @@ PROMPT = "prompt_embeds.safetensors"
 STEMS = {
     "svd": {"unet": DIFFUSERS, "vae": DIFFUSERS, "image_encoder": TRANSFORMERS},
     "controlnet": {"": DIFFUSERS},
+    "segmenter": {"": TRANSFORMERS},
     "entity_encoder": {"unet": DIFFUSERS, "vae": DIFFUSERS, "text_encoder": TRANSFORMERS},
 }
 SMALL = ("config.json", "scheduler/*.json", "tokenizer/*", PROMPT)

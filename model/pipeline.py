@@ -22,6 +22,7 @@ from model.conditioning import Conditioning, Entity, build
 from model.entity import ENSEMBLE, EntityEncoder, pool, tabulate
 from model.presets import ModelCard
 from model.sampler import draw, euler_step, guidance_weights, guide, noise_levels
+from model.segmenter import Segmenter
 from model.vae import decode_frames, encode_frame
 
 Callback = Callable[["DragAnythingPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -69,6 +70,7 @@ class DragAnythingPipeline:
         card: ModelCard,
         device: torch.device,
         offload: bool = False,
+        segmenter: Segmenter | None = None,
     ) -> None:
         self.unet = unet
         self.controlnet = controlnet
@@ -79,6 +81,7 @@ class DragAnythingPipeline:
         self.card = card
         self.device = device
         self.offload = offload
+        self.segmenter = segmenter
         for module in self.components.values():
             module.eval().requires_grad_(False)
             if not offload:

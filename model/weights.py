@@ -5,6 +5,7 @@ svd             unet/ vae/ image_encoder/ scheduler/
 controlnet      config.json and its weights
 entity_encoder  unet/ vae/ text_encoder/ tokenizer/, or prompt_embeds.safetensors instead of the last two;
                 without vae/ the video VAE's encoder is used
+segmenter       config.json and its weights (SAM 2 as transformers stores it); optional
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection, Sam2Model
 from transformers.utils import logging as transformers_logging
 
 from model.controlnet import ControlNet
@@ -30,6 +31,7 @@ from model.entity import EntityEncoder
 from model.hub import DIFFUSERS, PROMPT, TRANSFORMERS, WeightsError, choose, fetch, list_files
 from model.pipeline import DragAnythingPipeline
 from model.presets import PRESETS, TINY, ModelCard, Source, find_preset
+from model.segmenter import Segmenter
 from model.unet import UNet
 from model.vae import VideoVAE
 
@@ -43,6 +45,7 @@ def load(
     svd: Location | None = None,
     controlnet: Location | None = None,
     entity_encoder: Location | None = None,
+    segmenter: Location | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     offload: bool = False,
@@ -54,7 +57,8 @@ def load(
     device: CUDA where there is one, else the CPU. dtype: bfloat16 on CUDA, else float32; under float16, which a
     VAE overflows, VAEs stay in float32. offload: keep each network in host memory except while it works; one job
     at a time. allow_pickle: accept weights that exist as pickles only, which can run code. local_files_only:
-    never go to the network (HF_HUB_OFFLINE=1 says the same). Raises WeightsError, in one line that names the part.
+    never go to the network (HF_HUB_OFFLINE=1 says the same). segmenter: a SAM 2, which no video needs. Raises
+    WeightsError, in one line that names the part.
     """
     given = {"svd": svd, "controlnet": controlnet, "entity_encoder": entity_encoder}
     sources = {key: Source(os.fspath(value), "unknown") for key, value in given.items() if value is not None}
@@ -71,6 +75,12 @@ def load(
         for key, s in sources.items()
     }
     parts = _read(reader, folders)
+    finder = None
+    if segmenter is not None:
+        options = {"half": reader.half, "allow_pickle": allow_pickle, "local_files_only": local_files_only}
+        folder = fetch("segmenter", os.fspath(segmenter), **options)
+        network = reader.network(Sam2Model, "segmenter", folder, stem=TRANSFORMERS, dtype=torch.float32)
+        finder = Segmenter(network, target)
     scheduler_config = _json(folders["svd"] / "scheduler" / "scheduler_config.json", "svd/scheduler")
     check_fit(**parts)
     parameters = {id(p): p.numel() for part in parts.values() for p in part.parameters()}
@@ -85,7 +95,12 @@ def load(
         device=str(target),
     )
     return DragAnythingPipeline(
-        **parts, scheduler_config=scheduler_config, card=card, device=target, offload=offload
+        **parts,
+        scheduler_config=scheduler_config,
+        card=card,
+        device=target,
+        offload=offload,
+        segmenter=finder,
     )
 
 
