@@ -16,6 +16,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50051
+    """Reserved for the gRPC door."""
     public_url: str | None = None
     """Base of the links in answers; left out, the request's own host is used."""
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
