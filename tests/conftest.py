@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 for name in [name for name in os.environ if name.startswith("DRAGANYTHING_")]:
     del os.environ[name]
 bypass_proxies()
+# Before torch is imported: two test processes share two cores, so neither may spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
