@@ -25,15 +25,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "worker": (sys.executable, "-m", "worker.main"),
     "janitor": (sys.executable, "-m", "worker.janitor"),
 }
-# Threads of the worker that wait for each other must not spin: the cores are shared with everything else here, and a
-# spinning thread keeps the one that it waits for from running (measured in docs/performance.md).
-KNOBS = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 SERVERS_READY_S = 60.0
 COMMANDS_GRACE_S = 5.5
 SERVERS_GRACE_S = 3.5
 START_ATTEMPTS = 3
 # A worker that is told to stop gives its job back to the queue before the grace is over.
-DEFAULTS = {"PYTHONUNBUFFERED": "1", "DRAGANYTHING_DRAIN_S": "3"}
+# Its threads must not spin while they wait for each other: the cores are shared with everything else here, and a
+# spinning thread keeps the one that it waits for from running (docs/performance.md).
+DEFAULTS = {"PYTHONUNBUFFERED": "1", "DRAGANYTHING_DRAIN_S": "3", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class Stack:
