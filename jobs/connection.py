@@ -30,7 +30,7 @@ def connect_briefly(settings: Settings) -> Redis:
         settings.redis_url,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), 1),
         retry_on_error=_AWAY,
-        socket_timeout=0.8,
+        socket_timeout=0.45,
         socket_connect_timeout=0.4,
         health_check_interval=15,
     )

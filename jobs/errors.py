@@ -5,6 +5,7 @@ DragAnythingError
 ├── Unauthorized               401  unauthorized
 ├── Forbidden                  403  forbidden
 ├── NotFound                   404  not_found
+├── MethodNotAllowed           405  method_not_allowed
 ├── Conflict                   409  conflict
 │   └── IdempotencyInFlight    409  idempotency_in_flight
 ├── TooLarge                   413  body_too_large
@@ -67,6 +68,10 @@ class Forbidden(DragAnythingError):
 
 class NotFound(DragAnythingError):
     status, code, title = 404, "not_found", "There is no such thing"
+
+
+class MethodNotAllowed(DragAnythingError):
+    status, code, title = 405, "method_not_allowed", "This address does not take this method"
 
 
 class Conflict(DragAnythingError):

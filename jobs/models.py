@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
@@ -43,11 +43,22 @@ class ModelCard(BaseModel):
         the budget counts half as much as an equal error of the ratio.
         """
         budget = self.width * self.height
-        sides = range(GRID, budget // GRID + 1, GRID)
+
+        def candidates() -> Iterator[tuple[int, int]]:
+            for width in range(GRID, budget // GRID + 1, GRID):
+                tallest = budget // width // GRID
+                exact = width * image_height / image_width / GRID
+                for rows in (math.floor(exact), math.ceil(exact)):  # the best height is one of these two
+                    yield width, GRID * min(max(rows, 1), tallest)
 
         def misfit(size: tuple[int, int]) -> float:
             width, height = size
             ratio = math.log(width / height) - math.log(image_width / image_height)
             return abs(ratio) + 0.5 * math.log(budget / (width * height))
 
-        return min(((w, h) for w, h in product(sides, sides) if w * h <= budget), key=misfit)
+        return min(candidates(), key=misfit)
+
+
+def snap(side: float) -> int:
+    """The nearest side that the networks can make."""
+    return max(GRID, GRID * round(side / GRID))

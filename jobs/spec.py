@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag, model_validator
 
 Point = tuple[FiniteFloat, FiniteFloat]
+Shift = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
 Easing = Literal["linear", "ease_in", "ease_out", "ease_in_out"]
 Control = Literal["entity", "point"]
 Format = Literal["mp4", "webm", "gif", "webp"]
@@ -21,6 +22,9 @@ Tier = Literal["exact", "fast"]
 
 MAX_ENTITIES = 16
 MAX_POINTS = 1000
+MAX_RUNS = 1_000_000
+"""Also the most characters of the compressed form."""
+RLE_FORMS = ("plain", "compressed")
 Base64 = Annotated[str, Field(min_length=1, description="standard base64, without a data: prefix")]
 
 
@@ -51,7 +55,11 @@ class Rle(_Schema):
     """A COCO run-length mask, column-major: ``counts`` plain or in COCO's compressed text form."""
 
     size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
-    counts: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=1_000_000)] | str
+    counts: Annotated[
+        Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_RUNS, fail_fast=True), Tag(RLE_FORMS[0])]
+        | Annotated[str, Field(max_length=MAX_RUNS), Tag(RLE_FORMS[1])],
+        Discriminator(lambda counts: RLE_FORMS[isinstance(counts, str)]),
+    ]
 
 
 class MaskSource(_Schema):
@@ -59,7 +67,7 @@ class MaskSource(_Schema):
 
     base64: Base64 | None = None
     rle: Rle | None = None
-    polygon: Annotated[list[Point], Field(min_length=3, max_length=MAX_POINTS)] | None = None
+    polygon: Annotated[list[Point], Field(min_length=3, max_length=MAX_POINTS, fail_fast=True)] | None = None
     box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
 
     @model_validator(mode="after")
@@ -71,7 +79,7 @@ class MaskSource(_Schema):
 class Trajectory(_Schema):
     """The path of an entity's disc, in pixels of the submitted image (x right, y down) or normalized 0..1."""
 
-    points: Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
+    points: Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS, fail_fast=True)]
     space: Literal["pixel", "normalized"] = "pixel"
     timing: Literal["arc_length", "per_point"] = "arc_length"
     easing: Easing = "linear"
@@ -108,7 +116,7 @@ class EntityRequest(_Schema):
 class Camera(_Schema):
     """A move of the whole picture, reached at the last frame: pixels, factor and degrees."""
 
-    pan: Point = (0.0, 0.0)
+    pan: tuple[Shift, Shift] = (0.0, 0.0)
     zoom: Annotated[FiniteFloat, Field(gt=0, le=10)] = 1.0
     roll: Annotated[FiniteFloat, Field(ge=-360, le=360)] = 0.0
     easing: Easing = "linear"

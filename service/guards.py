@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,8 +68,8 @@ class LoopbackGuard:
         if scope["type"] == "http" and "*" not in self.allowed:
             headers = Headers(scope=scope)
             origin = headers.get("origin")
-            hosts = [_name(headers.get("host", ""))] + ([_name(urlsplit(origin).netloc)] if origin else [])
-            if not self.allowed.issuperset(hosts):
+            hosts = [headers.get("host", "")] + ([origin.partition("://")[2]] if origin else [])
+            if not self.allowed.issuperset(map(_name, hosts)):
                 error = Forbidden("This host is not served; see the setting DRAGANYTHING_ALLOWED_HOSTS.")
                 await answer(error)(scope, receive, send)
                 return

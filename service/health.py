@@ -7,13 +7,15 @@ from collections.abc import Callable
 from html import escape
 from typing import Annotated, Literal
 
+import structlog
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import HTMLResponse
 
-from jobs.errors import DragAnythingError
+from jobs.errors import DragAnythingError, Unavailable
 from service.state import Doors, doors
 
 router = APIRouter()
+log = structlog.get_logger()
 
 
 @router.get("/livez", summary="Alive")
@@ -38,14 +40,17 @@ def readyz(response: Response, services: Annotated[Doors, Depends(doors)]) -> di
 def _check(attempt: Callable[[], object]) -> str:
     try:
         attempt()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+    except DragAnythingError as error:
+        return error.detail
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer; its words may name hosts
+        log.warning("not_ready", error=str(error))
+        return f"does not answer ({type(error).__name__})"
     return "ok"
 
 
 def _require_worker(services: Doors) -> None:
     if not services.registry.alive():
-        raise LookupError("no worker is alive")
+        raise Unavailable("no worker is alive")
 
 
 @router.get("/problems", response_class=HTMLResponse, include_in_schema=False)

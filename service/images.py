@@ -5,21 +5,26 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import warnings
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from jobs.errors import InvalidRequest
 from jobs.settings import Settings
 from jobs.spec import MaskSource, Rle
 
-FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+FORMATS = ("PNG", "JPEG", "WEBP")
 MIN_SIDE = 16
+MAX_CORNER = 1_000_000
+"""Pixels, of a polygon's corner in any direction."""
 _ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+
+# Pillow's own limit warns through process-wide filters, which threads share; every size is checked below.
+Image.MAX_IMAGE_PIXELS = None
 
 Mask = NDArray[np.uint8]
 """[H, W], zeros and ones."""
@@ -57,13 +62,11 @@ def read_picture(data: bytes, pointer: str, settings: Settings) -> Picture:
         InvalidRequest: not a PNG, JPEG or WebP, truncated, too small, or too many pixels.
     """
     with _open(data, pointer, settings) as image:
-        media_type = FORMATS[str(image.format)]
-        width, height = image.size
-        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
-            width, height = height, width
-        if image.format == "JPEG":
-            image.draft("RGB", (image.width // 8, image.height // 8))
-        _load(image, pointer)
+        size = image.size
+        # Some phones write several pictures into one JPEG, which Pillow calls an MPO.
+        media_type = "image/jpeg" if image.format == "MPO" else f"image/{str(image.format).lower()}"
+        image.draft("RGB", (image.width // 8, image.height // 8))  # does nothing but to a JPEG
+        width, height = size[::-1] if _load(image, pointer) in _SIDEWAYS else size
     return Picture(data, media_type, width, height)
 
 
@@ -84,7 +87,9 @@ def read_mask(source: MaskSource, pointer: str, size: tuple[int, int], settings:
         mask = decode_rle(source.rle, pointer)
     elif source.polygon is not None:
         pointer += "/polygon"
-        corners = np.clip(np.asarray(source.polygon), -1e6, 1e6)
+        corners = np.asarray(source.polygon)
+        if np.abs(corners).max() > MAX_CORNER:
+            raise InvalidRequest.at(pointer, f"A corner lies more than {MAX_CORNER} pixels away.")
         mask = np.zeros((height, width), np.uint8)
         cv2.fillPoly(mask, [corners.round().astype(np.int32)], (1,))
     else:
@@ -111,15 +116,15 @@ def decode_rle(rle: Rle, pointer: str) -> Mask:
         InvalidRequest: the runs do not fill the size exactly, or the compressed text is broken.
     """
     height, width = rle.size
-    runs = np.asarray(_decompress(rle.counts, pointer) if isinstance(rle.counts, str) else rle.counts, np.int64)
-    if runs.min(initial=0) < 0 or runs.sum() != height * width:
+    runs = _decompress(rle.counts, pointer) if isinstance(rle.counts, str) else rle.counts
+    if min(runs, default=0) < 0 or sum(runs) != height * width:  # Python's integers: these can not wrap around
         raise InvalidRequest.at(f"{pointer}/counts", f"The runs must add up to {height} x {width} pixels.")
     values = np.arange(len(runs)) % 2
     return np.repeat(values.astype(np.uint8), runs).reshape(width, height).T.copy()
 
 
 def _decompress(text: str, pointer: str) -> list[int]:
-    """COCO's text form: six bits a character, low first; from the third run on, relative to two runs before."""
+    """COCO's text form: six bits a character, low first; from the fourth run on, relative to two runs before."""
     runs: list[int] = []
     value = shift = 0
     for character in text:
@@ -141,14 +146,20 @@ def _decompress(text: str, pointer: str) -> list[int]:
 def _read_mask_file(data: bytes, pointer: str, settings: Settings) -> Mask:
     with _open(data, pointer, settings) as image:
         _load(image, pointer)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits per pixel
-            levels = np.asarray(upright).astype(np.int64)
-            levels = levels // 257 if levels.max(initial=0) > 255 else levels
-        else:
-            levels = np.asarray(upright.convert("L")).astype(np.int64)
-    binary = levels.max(initial=0) <= 1
-    return (levels > 0 if binary else levels >= 128).astype(np.uint8)
+        ImageOps.exif_transpose(image, in_place=True)
+        levels = _levels(image)
+    return (levels > 0 if levels.max() <= 1 else levels >= 128).view(np.uint8)
+
+
+def _levels(image: Image.Image) -> Mask:
+    """Grey levels [H, W], 0 to 255. What is transparent is black, whatever colour lies beneath."""
+    if image.mode.startswith("I"):  # 16 bits per pixel
+        deep = np.asarray(image)
+        return np.asarray(deep >> 8 if deep.max() > 255 else deep, np.uint8)
+    if image.has_transparency_data:
+        grey, alpha = np.moveaxis(np.asarray(image.convert("RGBA").convert("LA")), -1, 0)
+        return np.asarray(cv2.multiply(grey, alpha, scale=1 / 255), np.uint8)
+    return np.asarray(image if image.mode == "L" else image.convert("L"))
 
 
 def _fill_box(box: tuple[float, float, float, float], size: tuple[int, int], pointer: str) -> Mask:
@@ -167,29 +178,24 @@ def _fill_box(box: tuple[float, float, float, float], size: tuple[int, int], poi
 
 def _open(data: bytes, pointer: str, settings: Settings) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked right below
-            image = Image.open(io.BytesIO(data), formats=list(FORMATS))
-    except Image.DecompressionBombError:
-        raise InvalidRequest.at(pointer, _too_many(settings)) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception:  # noqa: BLE001 - Pillow's readers raise whatever a damaged file leads them to
         raise InvalidRequest.at(pointer, "This is not a PNG, JPEG or WebP image.") from None
     if image.width * image.height > settings.max_image_pixels:
-        raise InvalidRequest.at(pointer, _too_many(settings))
+        most = f"{settings.max_image_pixels / 1e6:g} megapixels"
+        raise InvalidRequest.at(pointer, f"The image has more than {most}; send a smaller one.")
     if min(image.size) < MIN_SIDE:
         raise InvalidRequest.at(pointer, f"An image has at least {MIN_SIDE} x {MIN_SIDE} pixels.")
     return image
 
 
-def _load(image: Image.Image, pointer: str) -> None:
+def _load(image: Image.Image, pointer: str) -> int:
+    """Decode, and return the EXIF orientation (1 to 8)."""
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - as in _open
         raise InvalidRequest.at(pointer, "The image file is truncated or damaged.") from None
-
-
-def _too_many(settings: Settings) -> str:
-    return f"The image has more than {settings.max_image_pixels / 1e6:g} megapixels; send a smaller one."
 
 
 def _refuse_size(got: tuple[int, int], size: tuple[int, int], pointer: str) -> None:

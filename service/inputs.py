@@ -9,12 +9,13 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import cv2
 import numpy as np
 
 from jobs.errors import FieldError, InvalidRequest
-from jobs.models import ModelCard
+from jobs.models import ModelCard, snap
 from jobs.settings import Settings
 from jobs.spec import Blob, EntityRequest, EntityTrack, GenerateRequest, JobSpec
 from jobs.state import JobWarning
@@ -61,23 +62,19 @@ def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Set
     refuse([*_unoffered(request), *_beyond_limits(request, card)])
     picture = _read_image(request, settings)
     size = (picture.width, picture.height)
-    width, height = request.width, request.height
-    if width is None or height is None:
-        fitted = card.fit(*size)
-        width, height = width or fitted[0], height or fitted[1]
+    output = _output_size(request, card, size)
     num_frames = request.num_frames or card.num_frames
     entities = _read_entities(request, size, num_frames, settings)
     warnings = _warn_of_weights(card)
+    warnings += _advise([entity for _, entity in entities], size, output, num_frames)
     if request.hold_background:
         background = _background(entities, request, size, num_frames)
         if background is None:
             warnings.append(_NO_BACKGROUND)
         else:  # drawn first, so that every entity covers it
             entities.insert(0, background)
-    held = len(entities) - len(request.entities)
-    warnings += _advise([entity for _, entity in entities], size, (width, height), num_frames, held)
     inputs = _Inputs(job_id, size)
-    spec = _resolve(request, card, picture, entities, (width, height), inputs)
+    spec = _resolve(request, card, picture, entities, output, inputs)
     return Accepted(spec, inputs.objects, warnings)
 
 
@@ -108,10 +105,6 @@ def _beyond_limits(request: GenerateRequest, card: ModelCard) -> Iterator[FieldE
     ):
         if value is not None and value > limit:
             yield FieldError(pointer, f"The model {card.name!r} allows at most {limit}.")
-    width, height = request.width or card.width, request.height or card.height
-    if width * height > card.max_pixels:
-        pointer = "/width" if request.width else "/height"
-        yield FieldError(pointer, f"The model {card.name!r} allows at most {card.max_pixels} pixels per frame.")
     for name, offered in (("sampler", card.samplers), ("tier", card.tiers)):
         if getattr(request, name) not in offered:
             yield FieldError(f"/{name}", f"The model {card.name!r} offers {', '.join(offered)}.")
@@ -122,6 +115,20 @@ def _beyond_limits(request: GenerateRequest, card: ModelCard) -> Iterator[FieldE
             if frame is not None and frame >= num_frames:
                 pointer = f"/entities/{index}/trajectory/{name}"
                 yield FieldError(pointer, f"The video has {num_frames} frames, 0 to {num_frames - 1}.")
+
+
+def _output_size(request: GenerateRequest, card: ModelCard, size: tuple[int, int]) -> tuple[int, int]:
+    """What was asked for; what was left open follows the image's aspect ratio."""
+    width, height = request.width, request.height
+    if width is None and height is None:
+        return card.fit(*size)
+    ratio = size[0] / size[1]
+    output = (width or snap((height or 0) * ratio), height or snap((width or 0) / ratio))
+    if output[0] * output[1] > card.max_pixels:
+        pointer = "/height" if width is None else "/width"
+        detail = f"The model {card.name!r} allows at most {card.max_pixels} pixels per frame, not {output[0]} x"
+        raise InvalidRequest.at(pointer, f"{detail} {output[1]}.")
+    return output
 
 
 def _read_image(request: GenerateRequest, settings: Settings) -> Picture:
@@ -177,7 +184,7 @@ def _lay_out(
             end_frame=asked.end_frame,
         )
     except ValueError as error:
-        raise InvalidRequest.at(pointer, str(error)) from None
+        raise InvalidRequest.at(pointer, f"{error}.") from None
     return _follow_camera(track, request, size)
 
 
@@ -195,7 +202,7 @@ def _background(
 
     Its disc stands where it has most room: the centre of its largest inscribed circle.
     """
-    covered = np.any([entity.mask for _, entity in entities], axis=0)
+    covered = reduce(np.maximum, (entity.mask for _, entity in entities))
     mask = np.logical_not(covered).astype(np.uint8)
     if not mask.any():
         return None
@@ -223,20 +230,18 @@ def _warn_of_weights(card: ModelCard) -> list[JobWarning]:
 
 
 def _advise(
-    entities: list[Entity], size: tuple[int, int], output: tuple[int, int], num_frames: int, held: int
+    entities: list[Entity], size: tuple[int, int], output: tuple[int, int], num_frames: int
 ) -> list[JobWarning]:
-    """What the control signal says about itself; ``held`` entities at the front are ours, not the user's."""
+    """What the control signal says about itself."""
     try:
         conditioning = build(entities, size, output, num_frames)
     except ConditionError as error:
-        index = None if error.entity is None else error.entity - held
         parent = {"points": "trajectory"}.get(error.field, error.field)
-        pointer = f"/{parent}" if index is None or index < 0 else f"/entities/{index}/{parent}"
-        raise InvalidRequest.at(pointer, str(error)) from None
+        pointer = f"/{parent}" if error.entity is None else f"/entities/{error.entity}/{parent}"
+        raise InvalidRequest.at(pointer, f"{error}.") from None
     return [
-        JobWarning(code=advice.code, detail=advice.detail, pointer=_pointer_of(advice.code, advice.entity - held))
+        JobWarning(code=advice.code, detail=advice.detail, pointer=_pointer_of(advice.code, advice.entity))
         for advice in advise(entities, conditioning, size)
-        if advice.entity >= held
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -44,7 +44,7 @@ class JobView(BaseModel):
     """A job."""
 
     id: str
-    object: str = "job"
+    object: Literal["job"] = "job"
     status: Status
     model: str
     created_at: datetime
@@ -66,8 +66,8 @@ def base_url(request: Request, settings: Settings) -> str:
     return (settings.public_url or str(request.base_url)).rstrip("/")
 
 
-def view(record: Record, base: str, storage: Storage, now: datetime) -> JobView:
-    """What a client sees of a record."""
+def view(record: Record, base: str, storage: Storage | None, now: datetime) -> JobView:
+    """What a client sees of a record. Without ``storage``, the links to artifacts lead through the API."""
     job = f"{base}/v1/jobs/{record.id}"
     return JobView(
         id=record.id,
@@ -81,7 +81,7 @@ def view(record: Record, base: str, storage: Storage, now: datetime) -> JobView:
         queue_position=record.queue_position,
         eta_s=remaining_s(record, now),
         attempt=record.attempt,
-        result=record.result and _result(record.id, record.result, storage),
+        result=record.result and _result(record.id, record.result, job, storage),
         error=record.error,
         warnings=record.warnings,
         urls=JobUrls(self=job, events=f"{job}/events", cancel=f"{job}/cancel", result=f"{job}/result"),
@@ -113,9 +113,11 @@ EXTENSIONS = {
 }
 
 
-def _result(job_id: str, result: Result, storage: Storage) -> JobResult:
+def _result(job_id: str, result: Result, job_url: str, storage: Storage | None) -> JobResult:
     links = {
-        f"{name}_url": storage.link(artifact.key, filename(job_id, name, artifact.media_type))
+        f"{name}_url": f"{job_url}/result?artifact={name}"
+        if storage is None
+        else storage.link(artifact.key, filename(job_id, name, artifact.media_type))
         for name, artifact in result.artifacts.items()
     }
     facts = result.model_dump(exclude={"artifacts"})

@@ -15,13 +15,13 @@ DRAIN_S = 5
 
 
 def main() -> None:
-    """Listen where the settings say; without keys only on loopback, unless every host is allowed explicitly."""
+    """Listen where the settings say; without keys only on loopback, unless the hosts to serve are named."""
     config = settings()
     configure_logs(config)
-    if config.host not in LOOPBACK and "*" not in config.allowed_hosts:
+    if config.host not in LOOPBACK and "allowed_hosts" not in config.model_fields_set:
         sys.exit(
             f"No keys are configured, so {config.host} is not served. To publish the service anyway (behind a"
-            " proxy of yours), set DRAGANYTHING_ALLOWED_HOSTS='[\"*\"]'."
+            " proxy of yours), name the hosts that it is called by: DRAGANYTHING_ALLOWED_HOSTS='[\"127.0.0.1\"]'."
         )
     uvicorn.run(
         create_app(config),

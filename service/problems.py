@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import structlog
@@ -14,10 +15,21 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from jobs.errors import BadRequest, DragAnythingError, FieldError, InvalidRequest, NotFound, Unavailable
+from jobs.errors import (
+    BadRequest,
+    DragAnythingError,
+    FieldError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Unavailable,
+)
+from jobs.spec import RLE_FORMS
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_BASE = "/problems#"
+MAX_ERRORS = 20
+MAX_NAME = 64
 
 log = structlog.get_logger()
 
@@ -55,22 +67,34 @@ def answer(error: DragAnythingError) -> JSONResponse:
     return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
-def from_validation(problems: Sequence[Any]) -> DragAnythingError:
-    """Pydantic's findings as one of our errors."""
-    if any(problem["type"] == "json_invalid" for problem in problems):
-        where = problems[0].get("ctx", {}).get("error", "")
-        return BadRequest(f"The body is not valid JSON. {where}".strip())
-    if any(tuple(problem["loc"]) == ("body",) and problem["type"] != "missing" for problem in problems):
+def from_validation(problems: Sequence[Any], body: Any) -> DragAnythingError:
+    """Pydantic's findings about a request as one of our errors; ``body`` is what was parsed."""
+    first = problems[0]
+    place, *path = first["loc"]
+    if first["type"] == "json_invalid":
+        where = f", at character {path[0]}" if path[0] else ""
+        return BadRequest(f"The body is not valid JSON: {first['ctx']['error']}{where}.")
+    if place != "body":
+        return InvalidRequest(f"The {place} parameter {path[0]!r}: {_explain(first)}")
+    if not path and first["type"] == "missing":
+        return BadRequest("The body is empty; send a JSON object.")
+    if not path and not isinstance(body, dict):
         return InvalidRequest.at("", "The body must be a JSON object.")
-    errors = tuple(FieldError(pointer_to(problem["loc"]), _explain(problem)) for problem in problems)
-    count = f"{len(errors)} fields are" if len(errors) > 1 else "One field is"
-    return InvalidRequest(f"{count} wrong; see errors.", errors=errors)
+    errors = tuple(FieldError(pointer_to(problem["loc"]), _explain(problem)) for problem in problems[:MAX_ERRORS])
+    count = f"{len(problems)} fields are" if len(problems) > 1 else "One field is"
+    shown = f"the first {MAX_ERRORS} are in errors" if len(problems) > MAX_ERRORS else "see errors"
+    return InvalidRequest(f"{count} wrong; {shown}.", errors=errors)
 
 
 def pointer_to(loc: Sequence[int | str]) -> str:
-    """The JSON pointer of a place in the body: pydantic's path without the names that it gives to variants."""
-    steps = [step for step in loc if step != "body" and not str(step).startswith(("list[", "function-"))]
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    """The JSON pointer of pydantic's path, without the names that it gives to the two forms of run lengths."""
+    steps = [step for before, step in pairwise(loc) if not (before == "counts" and step in RLE_FORMS)]
+    return "".join("/" + _printable(str(step)).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _printable(name: str) -> str:
+    """A name out of a body: not long, and valid Unicode, which a JSON string need not be."""
+    return name[:MAX_NAME].encode(errors="backslashreplace").decode()
 
 
 def _explain(problem: dict[str, Any]) -> str:
@@ -82,13 +106,52 @@ def _explain(problem: dict[str, Any]) -> str:
 
 
 _BY_STATUS: dict[int, DragAnythingError] = {
-    404: NotFound("There is nothing at this address."),
     400: BadRequest("The body is not valid JSON."),
+    404: NotFound("There is nothing at this address."),
+    405: MethodNotAllowed("See the Allow header."),
 }
 
 
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"model": Problem, "description": "Any other error", "content": {MEDIA_TYPE: {}}}
+}
+"""For the documentation of every route."""
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These statuses, for the documentation of a route."""
+    retry = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    return {
+        status: {"model": Problem, "content": {MEDIA_TYPE: {}}} | ({"headers": retry} if status == 503 else {})
+        for status in statuses
+    }
+
+
+def _document(app: FastAPI) -> None:
+    """Correct what FastAPI writes about problems (their media type) and events (a keyword of OpenAPI 3.2)."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            for path in generate()["paths"].values():
+                for operation in path.values():
+                    for response in operation["responses"].values():
+                        content = response.get("content", {})
+                        if MEDIA_TYPE in content:
+                            response["content"] = {MEDIA_TYPE: {"schema": _PROBLEM}}
+                        content.get("text/event-stream", {}).pop("itemSchema", None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
+
+
+_PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+
+
 def install(app: FastAPI) -> None:
-    """Answer every error of the application as a problem."""
+    """Answer every error of the application as a problem, and say so in its documentation."""
+    _document(app)
 
     @app.exception_handler(DragAnythingError)
     async def _ours(_: Request, error: DragAnythingError) -> JSONResponse:
@@ -96,16 +159,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(from_validation(error.errors()))
+        return answer(from_validation(error.errors(), error.body))
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        known = _BY_STATUS.get(error.status_code)
-        if known is not None:
-            return answer(known)
-        body = {"type": "about:blank", "title": str(error.detail), "status": error.status_code}
-        body |= {"detail": str(error.detail), "code": str(error.detail).lower().replace(" ", "_")}
-        return JSONResponse(body, error.status_code, error.headers, media_type=MEDIA_TYPE)
+        response = answer(_BY_STATUS[error.status_code])
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(RedisError)
     async def _redis(_: Request, error: RedisError) -> JSONResponse:

@@ -7,14 +7,16 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+import structlog
+from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from redis.exceptions import RedisError
 
 from jobs import queue
 from jobs.errors import Conflict, DragAnythingError, NotFound, QueueFull, UnsupportedMediaType
@@ -23,12 +25,13 @@ from jobs.spec import GenerateRequest
 from jobs.state import Record
 from jobs.storage import job_prefix
 from jobs.store import new_id
+from service import problems
+from service.bodies import JsonRoute
 from service.inputs import Accepted, accept
 from service.links import JobView, base_url, filename, view
-from service.problems import Problem
 from service.state import Doors, doors
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
 
 Artifact = Literal["video", "overlay", "poster", "manifest", "frames"]
 OWNER = ""
@@ -38,11 +41,31 @@ MAX_WAIT_S = 60.0
 MAX_EVENTS_PER_S = 5.0
 KEEP_POLLING_S = 5.0
 """Between two reads of a record that nothing was heard of: bounds what a lost message can cost."""
+RETRY_S = 1.0
+_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
+
+log = structlog.get_logger()
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"model": Problem, "content": content} for status in statuses}
+EXAMPLE = {
+    "image": {
+        "base64": "iVBORw0KGgoAAAANSUhEUgAAAGAAAABACAAAAADAXy3SAAAARUlEQVRYw+3XoQ0AIAwEwJYwMmMwGGORIOsRhHvXNy"
+        "eqPlfcTQsAAAAAAACAJ4Bei1Hu6QcAAADwA5B2MgAAAAAAAMDJBlmpAxE478JxAAAAAElFTkSuQmCC"
+    },
+    "entities": [
+        {
+            "label": "square",
+            "mask": {"box": [16, 24, 32, 40]},
+            "trajectory": {"points": [[24, 32], [60, 32]], "easing": "ease_in_out"},
+        }
+    ],
+    "seed": 7,
+}
+"""The smallest request that says something: a grey picture of 96 x 64 pixels with a dark square in it."""
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"schema": {"type": "integer" if name == "Retry-After" else "string"}} for name in names}
 
 
 def _json_only(request: Request) -> None:
@@ -56,11 +79,19 @@ def _json_only(request: Request) -> None:
     status_code=202,
     response_model=JobView,
     dependencies=[Depends(_json_only)],
-    responses=_problems(400, 409, 413, 415, 422, 503),
+    responses={
+        200: {
+            "model": JobView,
+            "description": "It ended in time (Prefer: wait=N)",
+            "headers": _headers("Location"),
+        },
+        202: {"description": "Accepted", "headers": _headers("Location", "Retry-After", "Preference-Applied")},
+        **problems.responses(400, 403, 409, 413, 415, 422, 503),
+    },
     summary="Queue a video",
 )
 async def generate(
-    body: GenerateRequest,
+    body: Annotated[GenerateRequest, Body(openapi_examples={"A box moves": {"value": EXAMPLE}})],
     request: Request,
     response: Response,
     services: Annotated[Doors, Depends(doors)],
@@ -98,8 +129,9 @@ def _create(body: GenerateRequest, key: str | None, services: Doors) -> Record:
 def _released_on_error(services: Doors, key: str) -> Iterator[None]:
     try:
         yield
-    except DragAnythingError:
-        services.store.release(OWNER, key)
+    except Exception:
+        with suppress(RedisError):  # then it ends by itself, a minute after it was reserved
+            services.store.release(OWNER, key)
         raise
 
 
@@ -113,9 +145,13 @@ def _admit(body: GenerateRequest, services: Doors) -> Record:
         _store_inputs(accepted, services)
         record = services.store.create(job_id, OWNER, accepted.spec, accepted.warnings)
     except Exception:
-        services.storage.delete(job_prefix(job_id))
+        with suppress(DragAnythingError):  # the first error is the one to tell
+            services.storage.delete(job_prefix(job_id))
         raise
-    queue.enqueue(services.redis, job_id, card.name, record.priority)
+    try:
+        queue.enqueue(services.redis, job_id, card.name, record.priority)
+    except RedisError:  # the job is accepted: the janitor sends its message again
+        log.warning("message_not_sent", job=job_id)
     return record
 
 
@@ -149,7 +185,13 @@ async def _snapshots(job_id: str, services: Doors) -> AsyncIterator[Record]:
         shown: Record | None = None
         while True:
             changed.clear()
-            record = await run_in_threadpool(services.store.get, job_id, OWNER)
+            try:
+                record = await run_in_threadpool(services.store.get, job_id, OWNER)
+            except RedisError:  # a stream outlasts an outage
+                await asyncio.sleep(RETRY_S)
+                continue
+            except NotFound:  # forgotten meanwhile
+                return
             if record != shown:
                 yield record
                 shown = record
@@ -164,13 +206,17 @@ async def _snapshots(job_id: str, services: Doors) -> AsyncIterator[Record]:
 
 
 def _view(record: Record, request: Request, services: Doors) -> JobView:
-    return view(record, base_url(request, services.settings), services.storage, datetime.now(UTC))
+    storage = None if services.settings.s3_private else services.storage
+    return view(record, base_url(request, services.settings), storage, datetime.now(UTC))
 
 
-@router.get("/jobs/{job_id}", response_model=JobView, responses=_problems(404, 503), summary="A job")
+@router.get("/jobs/{job_id}", response_model=JobView, responses=problems.responses(404, 503), summary="A job")
 def job(job_id: str, request: Request, services: Annotated[Doors, Depends(doors)]) -> JobView:
     """The job as it is now."""
     return _view(services.store.get(job_id, OWNER), request, services)
+
+
+_EVENT = 'event: snapshot\ndata: {"id": "01a2…", "object": "job", "status": "running", …}\n\n: ping\n\n'
 
 
 def _known(job_id: str, services: Annotated[Doors, Depends(doors)]) -> Record:
@@ -181,7 +227,13 @@ def _known(job_id: str, services: Annotated[Doors, Depends(doors)]) -> Record:
 @router.get(
     "/jobs/{job_id}/events",
     response_class=EventSourceResponse,
-    responses=_problems(404, 503),
+    responses={
+        200: {
+            "description": "`event: snapshot` with a job as data, and comments that keep the connection alive",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
+        },
+        **problems.responses(404, 503),
+    },
     summary="Follow a job",
 )
 async def events(
@@ -198,7 +250,10 @@ async def events(
     "/jobs/{job_id}/cancel",
     status_code=202,
     response_model=JobView,
-    responses={200: {"model": JobView, "description": "The job had ended already"}, **_problems(404, 503)},
+    responses={
+        200: {"model": JobView, "description": "The job had ended already"},
+        **problems.responses(404, 503),
+    },
     summary="Cancel a job",
 )
 def cancel(
@@ -216,8 +271,8 @@ def cancel(
     responses={
         200: {"description": "The bytes, where S3 is private", "content": {"*/*": {}}},
         206: {"description": "The asked range of them"},
-        302: {"description": "To a presigned address"},
-        **_problems(404, 409, 503),
+        302: {"description": "To a presigned address", "headers": _headers("Location")},
+        **problems.responses(404, 409, 422, 503),
     },
     response_class=Response,
     summary="The video, or another artifact",
@@ -238,12 +293,16 @@ def result(
     name = filename(job_id, artifact, held.media_type)
     if not services.settings.s3_private:
         return RedirectResponse(services.storage.link(held.key, name), 302, {"Cache-Control": "no-store"})
-    headers, chunks = services.storage.open(held.key, byte_range)
+    asked = byte_range if _RANGE.fullmatch(byte_range or "") else None  # RFC 9110, 14.2: others are ignored
+    try:
+        headers, chunks = services.storage.open(held.key, asked)
+    except NotFound:
+        raise NotFound(f"The {artifact} is gone; the job may have expired.") from None
     headers["content-disposition"] = f'inline; filename="{name}"'
     return StreamingResponse(chunks, 206 if "content-range" in headers else 200, headers)
 
 
-@router.get("/models", responses=_problems(503), summary="The models")
+@router.get("/models", responses=problems.responses(503), summary="The models")
 def models(services: Annotated[Doors, Depends(doors)]) -> dict[Literal["models"], list[ModelCard]]:
     """Every installed model with its native size, defaults, limits, licence and the hash of its weights."""
     return {"models": services.registry.cards()}

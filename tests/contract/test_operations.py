@@ -1,0 +1,122 @@
+"""What operators and browsers meet: liveness, readiness, models, problem types, and who may call at all."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+from starlette.testclient import TestClient
+
+from jobs.errors import DragAnythingError
+from jobs.settings import Settings
+from jobs.storage import Storage
+from service.app import create_app
+from tests import doors
+
+
+def test_alive(api: TestClient) -> None:
+    assert (api.get("/livez").status_code, api.get("/livez").json()) == (200, {"status": "ok"})
+
+
+def test_ready_names_each_neighbour(client: TestClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "checks": {"redis": "ok", "s3": "ok", "workers": "ok"}}
+
+
+def test_not_ready_without_a_worker(client: TestClient, redis: Redis) -> None:
+    redis.delete(*redis.keys("da:worker:*"))
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+    assert answer.json()["checks"] == {"redis": "ok", "s3": "ok", "workers": "no worker is alive"}
+    assert client.get("/v1/models").json()["models"]  # jobs are still accepted
+
+
+def test_not_ready_without_the_bucket(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage: Storage = client.app.state.doors.storage  # type: ignore[attr-defined]
+    monkeypatch.setattr(storage, "bucket", "another")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["s3"] != "ok"
+
+
+def test_models_are_the_announced_cards(client: TestClient) -> None:
+    assert client.get("/v1/models").json() == {"models": [doors.CARD.model_dump(mode="json")]}
+
+
+def kinds(kind: type[DragAnythingError] = DragAnythingError) -> list[type[DragAnythingError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in kinds(child))]
+
+
+def test_every_problem_type_has_a_place(api: TestClient) -> None:
+    page = api.get("/problems")
+    assert page.headers["content-type"].startswith("text/html")
+    codes = [kind.code for kind in kinds()]
+    assert len(set(codes)) == len(codes) > 10
+    for kind in kinds():
+        assert f'<tr id="{kind.code}">' in page.text
+        assert f"<td>{kind.status}</td>" in page.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "not_found"),
+        ("GET", "/..%2f..%2fetc%2fpasswd", 404, "not_found"),
+        ("PUT", "/v1/generate", 405, "method_not_allowed"),
+        ("POST", "/v1/models", 405, "method_not_allowed"),
+        ("DELETE", "/livez", 405, "method_not_allowed"),
+    ],
+)
+def test_wrong_addresses_and_methods_are_problems(
+    api: TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = api.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(answer.json()) == {"type", "title", "status", "detail", "code"}
+    assert (answer.json()["code"], answer.json()["type"]) == (code, f"/problems#{code}")
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+SERVED = ["localhost", "127.0.0.1", "LOCALHOST:8000", "127.0.0.1:1", "[::1]", "[::1]:8000"]
+FOREIGN = [
+    "evil.example",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example:8000",
+    "evil.example:localhost",
+    "[::2]",
+]
+
+
+@pytest.mark.parametrize("host", SERVED)
+def test_loopback_is_served(api: TestClient, host: str) -> None:
+    assert api.get("/livez", headers={"Host": host}).status_code == 200
+    assert api.get("/livez", headers={"Origin": f"http://{host}"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", [*FOREIGN, "", " ", "http://[", "a" * 5000])
+def test_foreign_hosts_are_refused(api: TestClient, host: str) -> None:
+    answer = api.get("/livez", headers={"Host": host})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "origin", [*(f"https://{h}" for h in FOREIGN), "null", "http://[", "localhost", "http://"]
+)
+def test_foreign_origins_are_refused(client: TestClient, redis: Redis, origin: str) -> None:
+    before = doors.keys(redis)
+    answer = client.post("/v1/generate", json=doors.request(), headers={"Origin": origin})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert doors.keys(redis) == before
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_other_hosts_are_served_where_the_settings_name_them(settings: Settings) -> None:
+    named = create_app(settings.model_copy(update={"allowed_hosts": ("video.example",)}))
+    with TestClient(named, base_url="http://video.example") as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/livez", headers={"Host": "localhost"}).status_code == 403
+    any_host = create_app(settings.model_copy(update={"allowed_hosts": ("*",)}))
+    with TestClient(any_host, base_url="http://whatever.example") as client:
+        assert client.get("/livez", headers={"Origin": "https://elsewhere.example"}).status_code == 200
