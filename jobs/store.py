@@ -2,8 +2,8 @@
 
 Each transition is one Lua script (``lua/``), so it happens wholly or not at all. Keys: ``da:job:{id}`` (hash, the
 record), ``da:queued:{model}`` (what waits, in order), ``da:running`` (lease ends), ``da:owned:{owner}`` (listing),
-``da:deadlines``, ``da:expiring``, ``da:idempotency:{owner}:{key}``. Needs Redis 7.0 or later, or Valkey.
-A call that the client repeats because its answer was lost does no second harm.
+``da:deadlines``, ``da:expiring``, ``da:idempotency:{owner}:{key}``. A call that the client repeats, because its
+answer was lost, changes nothing more. Needs Redis 7.0 or later, or Valkey.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Store:
         before = cast("bytes | None", self.redis.set(name, pending, nx=True, ex=ACCEPTING_TTL_S, get=True))
         if before in (None, pending):  # pending: the client asked twice, after the answer was lost
             return None
-        earlier_fingerprint, job_id, *_ = json.loads(cast("bytes", before))
+        earlier_fingerprint, job_id, *_ = json.loads(before)
         if earlier_fingerprint != fingerprint:
             raise IdempotencyMismatch("Use a new Idempotency-Key for another request.")
         if job_id is None:

@@ -11,7 +11,16 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from jobs import queue
-from jobs.errors import Canceled, DeadlinePassed, Drained, DragAnythingError, Interruption, LeaseLost, NotFound, Unavailable
+from jobs.errors import (
+    Canceled,
+    DeadlinePassed,
+    DragAnythingError,
+    Drained,
+    Interruption,
+    LeaseLost,
+    NotFound,
+    Unavailable,
+)
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.state import Failure, Result
@@ -73,8 +82,8 @@ class Executor:
             log.info("job_interrupted", by=type(interruption).__name__)
             self._stop(interruption, attempt)
             self._discard(attempt)
-        except Exception as error:  # noqa: BLE001 - one job's failure must not end the worker
-            log.error("job_failed", exc_info=error)
+        except Exception as error:  # one job's failure must not end the worker
+            log.exception("job_failed")
             self._store.fail(attempt.job_id, attempt.id, explain(error))
             self._discard(attempt)
         finally:

@@ -62,9 +62,9 @@ class Janitor:
         popped the message of a job that it was about to claim."""
         missing: list[str] = []
         for card in self.registry.cards():
-            waiting_ids = self.store.queued(card.name)  # before the messages: a new record comes before its message
+            queued = self.store.queued(card.name)  # read first: a new record comes before its message
             sent = queue.waiting(self.redis, card.name)
-            missing += [job_id for job_id in waiting_ids if job_id not in sent]
+            missing += [job_id for job_id in queued if job_id not in sent]
         for job_id in reversed(missing):  # each goes to the front
             if job_id in self._missing:
                 self._send(job_id)
@@ -91,7 +91,7 @@ def main() -> None:
             janitor.sweep()
         except (RedisError, DragAnythingError, ClientError) as error:
             log.warning("sweep_failed", error=str(error))
-        time.sleep(config.heartbeat_s)  # not stopping.wait: the handler could come while that holds the event's lock
+        time.sleep(config.heartbeat_s)  # not stopping.wait, whose lock the handler could meet
 
 
 if __name__ == "__main__":

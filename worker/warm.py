@@ -78,7 +78,7 @@ class WarmWorker(SimpleWorker):
             return None
         except RedisError as error:
             log.warning("redis_away", error=str(error))
-            time.sleep(POLL_S)  # not stopping.wait: the handler could come while that holds the event's lock
+            time.sleep(POLL_S)  # not stopping.wait, whose lock the handler could meet
             return None
         except Exception as error:  # noqa: BLE001 - whatever a message holds, it must not end the worker
             log.warning("message_unreadable", error=str(error))
