@@ -44,6 +44,7 @@ class Storage:
             connect_timeout=2,
             read_timeout=30 if self._patient else 5,
             max_pool_connections=32,
+            request_checksum_calculation="when_required",  # each input's own hash is in its key
         )
         return boto3.client(
             "s3",

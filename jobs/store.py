@@ -3,7 +3,7 @@
 Each transition is one Lua script (``lua/``), so it happens wholly or not at all. Keys: ``da:job:{id}`` (hash, the
 record), ``da:queued:{model}`` (what waits, in order), ``da:running`` (lease ends), ``da:owned:{owner}`` (listing),
 ``da:deadlines``, ``da:expiring``, ``da:idempotency:{owner}:{key}``. A call that the client repeats, because its
-answer was lost, changes nothing more. Needs Redis 7.0 or later, or Valkey.
+answer was lost, changes nothing more. Needs Redis 6.2 or later, or Valkey.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Store:
     def _scripts(self) -> dict[str, Script]:
         folder = resources.files("jobs") / "lua"
         prelude = (folder / "prelude.lua").read_text()
-        names = ("create", "claim", "beat", "commit", "cancel", "requeue", "expire", "forget")
+        names = ("reserve", "create", "claim", "beat", "commit", "cancel", "requeue", "expire", "forget")
         return {name: self.redis.register_script(prelude + (folder / f"{name}.lua").read_text()) for name in names}
 
     def _run(self, name: str, *args: object) -> Any:
@@ -70,10 +70,9 @@ class Store:
             IdempotencyMismatch: the key was used with another body.
             IdempotencyInFlight: the request that uses it has not been answered yet.
         """
-        name = f"da:idempotency:{owner}:{key}"
-        pending = json.dumps([fingerprint, None, secrets.token_hex(8)]).encode()
-        before = cast("bytes | None", self.redis.set(name, pending, nx=True, ex=ACCEPTING_TTL_S, get=True))
-        if before in (None, pending):  # pending: the client asked twice, after the answer was lost
+        pending = json.dumps([fingerprint, None, secrets.token_hex(8)])
+        before = self._run("reserve", _idempotency(owner, key), pending, ACCEPTING_TTL_S)
+        if before is None:
             return None
         earlier_fingerprint, job_id, *_ = json.loads(before)
         if earlier_fingerprint != fingerprint:
@@ -84,15 +83,19 @@ class Store:
 
     def release(self, owner: str, key: str) -> None:
         """Give a reserved key back after a refused request."""
-        self.redis.delete(f"da:idempotency:{owner}:{key}")
+        self.redis.delete(_idempotency(owner, key))
 
-    def settle(self, owner: str, key: str, fingerprint: str, job_id: str) -> None:
-        """Tie a reserved key to the job that was created under it."""
-        name = f"da:idempotency:{owner}:{key}"
-        self.redis.set(name, json.dumps([fingerprint, job_id]), ex=IDEMPOTENCY_TTL_S)
-
-    def create(self, job_id: str, owner: str, spec: JobSpec, warnings: Iterable[JobWarning] = ()) -> Record:
-        """Write the record of a new job.
+    def create(
+        self,
+        job_id: str,
+        owner: str,
+        spec: JobSpec,
+        warnings: Iterable[JobWarning] = (),
+        *,
+        key: str | None = None,
+        fingerprint: str = "",
+    ) -> Record:
+        """Write the record of a new job; ``key`` and ``fingerprint`` as reserved, from now on they mean this job.
 
         Raises:
             QueueFull: the model's queue holds ``max_queued`` jobs.
@@ -105,7 +108,9 @@ class Store:
             "warnings": json.dumps([w.model_dump() for w in warnings]),
         }
         head = (job_id, owner, spec.model, RANKS[spec.priority], self.settings.max_queued, deadline)
-        if not self._run("create", *head, *_pairs(fields)):
+        name = "" if key is None else _idempotency(owner, key)
+        kept = (name, json.dumps([fingerprint, job_id]), IDEMPOTENCY_TTL_S)
+        if not self._run("create", *head, *kept, *_pairs(fields)):
             raise QueueFull("Send the job again later.", retry_after_s=10)
         return self.get(job_id)
 
@@ -205,6 +210,10 @@ class Store:
         if answer is None:
             raise NotFound(f"There is no job {job_id[:64]!r}.")
         return bool(answer == "forgotten")
+
+
+def _idempotency(owner: str, key: str) -> str:
+    return f"da:idempotency:{owner}:{key}"
 
 
 def _pairs(fields: Mapping[str, object]) -> list[object]:

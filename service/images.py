@@ -21,6 +21,8 @@ MIN_SIDE = 16
 MAX_CORNER = 1_000_000
 """Pixels, of a polygon's corner in any direction."""
 _ORIENTATION = 0x0112
+_START_OF_SCAN = 0xDA
+_DAMAGED = "The image file is truncated or damaged."
 _SIDEWAYS = (5, 6, 7, 8)
 
 # Pillow's own limit warns through process-wide filters, which threads share; every size is checked below.
@@ -56,7 +58,7 @@ def decode_base64(text: str, pointer: str, max_bytes: int) -> bytes:
 
 
 def read_picture(data: bytes, pointer: str, settings: Settings) -> Picture:
-    """Check an image file by decoding it; a JPEG is decoded at an eighth of its size, which reads it all.
+    """Check an image file by decoding it, but for a JPEG that is seen to reach its end.
 
     Raises:
         InvalidRequest: not a PNG, JPEG or WebP, truncated, too small, or too many pixels.
@@ -65,8 +67,9 @@ def read_picture(data: bytes, pointer: str, settings: Settings) -> Picture:
         size = image.size
         # Some phones write several pictures into one JPEG, which Pillow calls an MPO.
         media_type = "image/jpeg" if image.format == "MPO" else f"image/{str(image.format).lower()}"
-        image.draft("RGB", (image.width // 8, image.height // 8))  # does nothing but to a JPEG
-        width, height = size[::-1] if _load(image, pointer) in _SIDEWAYS else size
+        if image.format != "JPEG" or not _reaches_its_end(data):
+            _load(image, pointer)
+        width, height = size[::-1] if _orientation(image, pointer) in _SIDEWAYS else size
     return Picture(data, media_type, width, height)
 
 
@@ -189,13 +192,32 @@ def _open(data: bytes, pointer: str, settings: Settings) -> Image.Image:
     return image
 
 
-def _load(image: Image.Image, pointer: str) -> int:
-    """Decode, and return the EXIF orientation (1 to 8)."""
+def _load(image: Image.Image, pointer: str) -> None:
     try:
         image.load()
+    except Exception:  # noqa: BLE001 - as in _open
+        raise InvalidRequest.at(pointer, _DAMAGED) from None
+
+
+def _orientation(image: Image.Image, pointer: str) -> int:
+    """The EXIF orientation, 1 to 8."""
+    try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - as in _open
-        raise InvalidRequest.at(pointer, "The image file is truncated or damaged.") from None
+        raise InvalidRequest.at(pointer, _DAMAGED) from None
+
+
+def _reaches_its_end(jpeg: bytes) -> bool:
+    """Whether a JPEG has a scan and ends with the end marker, which no scan contains (ITU T.81, B.1.1.5).
+
+    Walks over the segments before the scan, for one of them may be a thumbnail with an end marker of its own.
+    """
+    place = 2
+    while jpeg[place : place + 1] == b"\xff":
+        if jpeg[place + 1] == _START_OF_SCAN:
+            return jpeg.endswith(b"\xff\xd9")
+        place += 2 + int.from_bytes(jpeg[place + 2 : place + 4])
+    return False
 
 
 def _refuse_size(got: tuple[int, int], size: tuple[int, int], pointer: str) -> None:

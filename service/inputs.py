@@ -1,13 +1,13 @@
 """From a request to a job: every default filled in, every picture checked, every track laid out per frame.
 
-Pure but for the random seed: nothing is stored and nothing is queued here, so a refused request leaves nothing.
+Nothing is written here: pictures are handed to ``put`` as soon as they are known to be good.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -26,15 +26,15 @@ from model.conditioning import ConditionError, Entity, build
 from service.images import Mask, Picture, decode_base64, encode_mask, read_mask, read_picture
 
 BACKGROUND = "background"
+Put = Callable[[str, bytes, str], object]
+"""Takes an object's key, bytes and media type."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A request that can be rendered: the job, the objects that it needs, and what its user should know."""
+    """A request that can be rendered: the job, and what its user should know."""
 
     spec: JobSpec
-    objects: dict[str, tuple[bytes, str]]
-    """Bytes and media type by key."""
     warnings: list[JobWarning]
 
 
@@ -43,18 +43,20 @@ class _Inputs:
     """The objects of a job, each under its own hash."""
 
     job_id: str
-    size: tuple[int, int]
-    objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    put: Put
+    keys: set[str] = field(default_factory=set)
 
-    def add(self, data: bytes, media_type: str) -> Blob:
+    def add(self, data: bytes, media_type: str, size: tuple[int, int]) -> Blob:
         digest = hashlib.sha256(data).hexdigest()
         key = f"{job_prefix(self.job_id)}inputs/{digest}"
-        self.objects[key] = (data, media_type)
-        return Blob(key=key, sha256=digest, width=self.size[0], height=self.size[1])
+        if key not in self.keys:
+            self.put(key, data, media_type)
+            self.keys.add(key)
+        return Blob(key=key, sha256=digest, width=size[0], height=size[1])
 
 
-def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Settings) -> Accepted:
-    """Resolve a request against a model.
+def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Settings, put: Put) -> Accepted:
+    """Resolve a request against a model; ``put`` is called once for each object that the job needs.
 
     Raises:
         InvalidRequest: with one entry for each field that is wrong.
@@ -62,6 +64,8 @@ def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Set
     refuse([*_unoffered(request), *_beyond_limits(request, card)])
     picture = _read_image(request, settings)
     size = (picture.width, picture.height)
+    inputs = _Inputs(job_id, put)
+    image = inputs.add(picture.data, picture.media_type, size)
     output = _output_size(request, card, size)
     num_frames = request.num_frames or card.num_frames
     entities = _read_entities(request, size, num_frames, settings)
@@ -73,9 +77,7 @@ def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Set
             warnings.append(_NO_BACKGROUND)
         else:  # drawn first, so that every entity covers it
             entities.insert(0, background)
-    inputs = _Inputs(job_id, size)
-    spec = _resolve(request, card, picture, entities, output, inputs)
-    return Accepted(spec, inputs.objects, warnings)
+    return Accepted(_resolve(request, card, image, entities, output, inputs), warnings)
 
 
 def refuse(errors: Sequence[FieldError]) -> None:
@@ -253,15 +255,16 @@ def _pointer_of(code: str, index: int) -> str:
 def _resolve(
     request: GenerateRequest,
     card: ModelCard,
-    picture: Picture,
+    image: Blob,
     entities: list[tuple[str, Entity]],
     output: tuple[int, int],
     inputs: _Inputs,
 ) -> JobSpec:
+    size = (image.width, image.height)
     tracks = [
         EntityTrack(
             label=label,
-            mask=inputs.add(encode_mask(np.asarray(entity.mask, np.uint8)), "image/png"),
+            mask=inputs.add(encode_mask(np.asarray(entity.mask, np.uint8)), "image/png", size),
             points=[(float(x), float(y)) for x, y in entity.points],
             scale=None if entity.scale is None else [float(factor) for factor in entity.scale],
             control=entity.control,
@@ -288,7 +291,7 @@ def _resolve(
     return JobSpec(
         model=card.name,
         weights_sha256=card.weights_sha256,
-        image=inputs.add(picture.data, picture.media_type),
+        image=image,
         entities=tracks,
         width=output[0],
         height=output[1],

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import structlog
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from redis.exceptions import RedisError
 
-from jobs import queue
-from jobs.errors import Conflict, DragAnythingError, NotFound, QueueFull, UnsupportedMediaType
+from jobs.errors import Conflict, NotFound, UnsupportedMediaType
 from jobs.models import ModelCard
 from jobs.spec import GenerateRequest
 from jobs.state import Record
-from jobs.storage import job_prefix
-from jobs.store import new_id
 from service import problems
 from service.bodies import JsonRoute
-from service.inputs import Accepted, accept
+from service.intake import take_in
 from service.links import JobView, base_url, filename, view
 from service.state import Doors, doors
 
@@ -43,8 +36,6 @@ KEEP_POLLING_S = 5.0
 """Between two reads of a record that nothing was heard of: bounds what a lost message can cost."""
 RETRY_S = 1.0
 _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
-
-log = structlog.get_logger()
 
 
 EXAMPLE = {
@@ -99,7 +90,7 @@ async def generate(
     prefer: Annotated[str | None, Header(description="wait=N: answer when the job ends, N ≤ 60 s")] = None,
 ) -> JobView:
     """Validate, store the inputs, queue. With ``Prefer: wait=N`` the answer is 200 if the job ends in time."""
-    record = await run_in_threadpool(_create, body, idempotency_key, services)
+    record = await run_in_threadpool(take_in, body, OWNER, idempotency_key, services)
     wait_s = _wait_s(prefer)
     if wait_s is not None:
         record = await _await_end(record, wait_s, services)
@@ -110,58 +101,6 @@ async def generate(
     if not record.status.terminal:
         response.headers["Retry-After"] = "1"
     return answer
-
-
-def _create(body: GenerateRequest, key: str | None, services: Doors) -> Record:
-    if key is None:
-        return _admit(body, services)
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    earlier = services.store.reserve(OWNER, key, fingerprint)
-    if earlier is not None:
-        return services.store.get(earlier)
-    with _released_on_error(services, key):
-        record = _admit(body, services)
-        services.store.settle(OWNER, key, fingerprint, record.id)
-    return record
-
-
-@contextmanager
-def _released_on_error(services: Doors, key: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception:
-        with suppress(RedisError):  # then it ends by itself, a minute after it was reserved
-            services.store.release(OWNER, key)
-        raise
-
-
-def _admit(body: GenerateRequest, services: Doors) -> Record:
-    card = services.registry.card(body.model)
-    if services.store.count_queued(card.name) >= services.settings.max_queued:
-        raise QueueFull("Send the job again later.", retry_after_s=10)
-    job_id = new_id()
-    accepted = accept(body, card, job_id, services.settings)
-    try:
-        _store_inputs(accepted, services)
-        record = services.store.create(job_id, OWNER, accepted.spec, accepted.warnings)
-    except Exception:
-        with suppress(DragAnythingError):  # the first error is the one to tell
-            services.storage.delete(job_prefix(job_id))
-        raise
-    try:
-        queue.enqueue(services.redis, job_id, card.name, record.priority)
-    except RedisError:  # the job is accepted: the janitor sends its message again
-        log.warning("message_not_sent", job=job_id)
-    return record
-
-
-def _store_inputs(accepted: Accepted, services: Doors) -> None:
-    with ThreadPoolExecutor(max_workers=min(len(accepted.objects), 8)) as pool:
-        for put in [
-            pool.submit(services.storage.put, key, data, media_type)
-            for key, (data, media_type) in accepted.objects.items()
-        ]:
-            put.result()
 
 
 def _wait_s(prefer: str | None) -> float | None:

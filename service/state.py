@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from jobs.settings import Settings
 from jobs.storage import Storage
 from jobs.store import Store
 
+PUTS = 16
+"""Objects that are stored at the same time."""
+
 
 @dataclass(frozen=True)
 class Doors:
@@ -27,6 +31,8 @@ class Doors:
     storage: Storage
     registry: Registry
     feed: Feed
+    pool: ThreadPoolExecutor
+    """For puts that go on beside something else."""
 
 
 @asynccontextmanager
@@ -34,6 +40,7 @@ async def open_doors(settings: Settings) -> AsyncIterator[Doors]:
     """Connect, and close again at the end of the block. Nothing needs to answer yet: readiness says what does."""
     redis = connect_briefly(settings)
     feed = Feed(settings.redis_url)
+    pool = ThreadPoolExecutor(PUTS, thread_name_prefix="put")
     async with feed.running():
         yield Doors(
             settings=settings,
@@ -42,7 +49,9 @@ async def open_doors(settings: Settings) -> AsyncIterator[Doors]:
             storage=Storage(settings),
             registry=Registry(redis, settings.lease_s),
             feed=feed,
+            pool=pool,
         )
+    pool.shutdown(wait=False)
     redis.close()
 
 

@@ -130,7 +130,7 @@ def explain(error: Exception) -> Failure:
             )
             return Failure(code="out_of_memory", detail=detail)
         case NotFound() | DamagedInput():
-            return Failure(code="input_lost", detail="A stored input is gone or damaged; submit the job again.")
+            return Failure(code="input_lost", detail="An input is gone or can not be decoded; submit it again.")
         case Unavailable():
             return Failure(code="storage_away", detail="The object store did not answer; submit the job again.")
         case NotFinite():

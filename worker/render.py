@@ -28,7 +28,7 @@ Files = dict[str, tuple[str, bytes, str]]
 
 
 class DamagedInput(Exception):
-    """A stored input is not what its hash says."""
+    """A stored input is not what its hash says, or no picture."""
 
 
 class NotFinite(Exception):
@@ -94,7 +94,12 @@ def _read(blob: Blob, storage: Storage) -> Image.Image:
     data = storage.get(blob.key)
     if hashlib.sha256(data).hexdigest() != blob.sha256:
         raise DamagedInput(blob.key)
-    return Image.open(io.BytesIO(data))
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
+        raise DamagedInput(blob.key) from error
+    return image
 
 
 def _generate(

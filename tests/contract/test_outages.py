@@ -41,7 +41,7 @@ def frozen(own: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
     process.kill(signal.SIGCONT)
 
 
-def away(*_: object) -> None:
+def away(*_: object, **__: object) -> None:
     raise ConnectionError
 
 

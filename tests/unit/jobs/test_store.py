@@ -290,9 +290,10 @@ def test_an_idempotency_key(store: Store) -> None:
         store.reserve("alice", "k", "another body")
     with pytest.raises(IdempotencyInFlight):
         store.reserve("alice", "k", "body")
-    store.settle("alice", "k", "body", "the job")
+    job_id = new_id()
+    store.create(job_id, "alice", make_spec(), key="k", fingerprint="body")
     for _ in range(2):
-        assert store.reserve("alice", "k", "body") == "the job"
+        assert store.reserve("alice", "k", "body") == job_id
         with pytest.raises(IdempotencyMismatch):
             store.reserve("alice", "k", "another body")
     assert store.reserve("bob", "k", "another body") is None
@@ -308,8 +309,18 @@ def test_a_key_whose_request_died_comes_back(store: Store) -> None:
     store.reserve("alice", "k", "body")
     (name,) = store.redis.keys("da:idempotency:*")
     assert 0 < store.redis.ttl(name) <= 60
-    store.settle("alice", "k", "body", "the job")
+    store.create(new_id(), "alice", make_spec(), key="k", fingerprint="body")
     assert store.redis.ttl(name) > 3600
+
+
+def test_a_key_ends_with_its_job(store: Store) -> None:
+    """Else the same request would be answered with a job that is gone."""
+    store.reserve("alice", "k", "body")
+    job_id = new_id()
+    store.create(job_id, "alice", make_spec(), key="k", fingerprint="body")
+    store.cancel(job_id)
+    store.forget(job_id)
+    assert store.reserve("alice", "k", "body") is None
 
 
 def test_twenty_requests_with_one_key(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,25 +13,39 @@ from PIL import Image
 
 from jobs.errors import InvalidRequest
 from jobs.settings import Settings
-from jobs.spec import GenerateRequest
+from jobs.spec import GenerateRequest, JobSpec
+from jobs.state import JobWarning
 from model import trajectory
-from service.inputs import Accepted, accept
+from service.inputs import accept
 from tests import doors
 
 SIZE = (doors.WIDTH, doors.HEIGHT)
 FRAMES = 5
 
 
-def accepted(**changes: Any) -> Accepted:
+class Made(NamedTuple):
+    spec: JobSpec
+    warnings: list[JobWarning]
+    objects: dict[str, tuple[bytes, str]]
+
+
+def accepted(**changes: Any) -> Made:
     request = GenerateRequest.model_validate(doors.request(**{"num_frames": FRAMES, **changes}))
-    return accept(request, doors.CARD, "id", Settings())
+    objects: dict[str, tuple[bytes, str]] = {}
+
+    def put(key: str, data: bytes, media_type: str) -> None:
+        assert key not in objects
+        objects[key] = (data, media_type)
+
+    made = accept(request, doors.CARD, "id", Settings(), put)
+    return Made(made.spec, made.warnings, objects)
 
 
 def entity(*points: tuple[float, float], **track: Any) -> dict[str, Any]:
     return {"mask": {"box": [20, 20, 45, 45]}, "trajectory": {"points": points, **track}}
 
 
-def track(made: Accepted, index: int = 0) -> np.ndarray[Any, Any]:
+def track(made: Made, index: int = 0) -> np.ndarray[Any, Any]:
     return np.array(made.spec.entities[index].points)
 
 
@@ -155,7 +169,7 @@ def test_a_mask_has_the_size_of_the_upright_picture() -> None:
     Image.new("RGB", SIZE).save(file, "JPEG", exif=exif)
     image = {"base64": doors.text(file.getvalue())}
 
-    def with_mask(width: int, height: int) -> Accepted:
+    def with_mask(width: int, height: int) -> Made:
         mask = {"base64": doors.text(doors.file_of(np.full((height, width), 255, np.uint8)))}
         return accepted(image=image, entities=[{"mask": mask, "trajectory": {"points": [[9, 9]]}}])
 
