@@ -2,7 +2,7 @@
 SHELL := bash
 BIN := .venv/bin
 
-.PHONY: help setup setup-dev demo up test lint types lock clean
+.PHONY: help setup setup-dev demo up test lint types bench lock clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,9 @@ lint: setup-dev ## Style, formatting, and which package may import which
 
 types: setup-dev ## Strict type check
 	$(BIN)/mypy
+
+bench: setup ## The figures of docs/performance.md, measured on this machine
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.service
 
 lock: setup-dev ## Pin every dependency again
 	scripts/lock

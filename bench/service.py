@@ -141,7 +141,8 @@ def call(pipeline: DragAnythingPipeline, picture: bytes) -> None:
     """The model alone, from the same file."""
     mask = np.zeros(SIZE[::-1], np.uint8)
     mask[MASK[1] : MASK[3], MASK[0] : MASK[2]] = 1
-    points = np.linspace(*np.asarray(POINTS), pipeline.card.defaults.num_frames)
+    start, end = (np.asarray(point) for point in POINTS)
+    points = np.linspace(start, end, pipeline.card.defaults.num_frames)
     with Image.open(io.BytesIO(picture)) as image:
         pipeline(image, [Entity(mask, points)], generator=torch.Generator().manual_seed(1))
 

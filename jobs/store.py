@@ -12,6 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import resources
@@ -28,6 +29,8 @@ from jobs.state import Failure, JobWarning, Progress, Record, Result, Stage, Sta
 RANKS = {"high": 0, "normal": 1, "low": 2}
 IDEMPOTENCY_TTL_S = 24 * 3600
 ACCEPTING_TTL_S = 60
+PAGE = 50
+"""Ids that a listing reads at a time."""
 Verdict = Literal["ok", "cancel", "lost"]
 
 
@@ -130,6 +133,32 @@ class Store:
             place = cast("int | None", self.redis.zrank(f"da:queued:{record.model}", job_id))
             return record.model_copy(update={"queue_position": None if place is None else place + 1})
         return record
+
+    def page(
+        self, owner: str, *, status: Status | None = None, after: str | None = None, limit: int = 20
+    ) -> tuple[list[Record], str | None]:
+        """An owner's jobs, newest first, from behind the job ``after``; and the cursor of the next page.
+
+        Raises:
+            NotFound: ``after`` is none of the owner's jobs, or no longer.
+        """
+        start = 0
+        if after is not None:
+            place = cast("int | None", self.redis.zrevrank(f"da:owned:{owner}", after))
+            if place is None:
+                raise NotFound("The job that this page follows is gone; start from the first page.")
+            start = place + 1
+        found: list[Record] = []
+        while ids := cast("list[bytes]", self.redis.zrevrange(f"da:owned:{owner}", start, start + PAGE - 1)):
+            for job_id in ids:
+                if len(found) == limit:
+                    return found, found[-1].id
+                with suppress(NotFound):  # it ended its retention between the two reads
+                    record = self.get(job_id.decode())
+                    if status in (None, record.status):
+                        found.append(record)
+            start += len(ids)
+        return found, None
 
     def count_queued(self, model: str) -> int:
         """How many jobs wait for a model."""

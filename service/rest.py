@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Header, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from jobs.errors import Conflict, NotFound, UnsupportedMediaType
 from jobs.models import ModelCard
 from jobs.spec import GenerateRequest
-from jobs.state import Record
+from jobs.state import Record, Status
+from jobs.storage import job_prefix
 from service import problems
 from service.bodies import JsonRoute
 from service.intake import take_in
@@ -149,6 +151,26 @@ def _view(record: Record, request: Request, services: Doors) -> JobView:
     return view(record, base_url(request, services.settings), storage, datetime.now(UTC))
 
 
+class JobPage(BaseModel):
+    """A part of a listing; ``next`` is the ``after`` of the part that follows, null at the end."""
+
+    jobs: list[JobView]
+    next: str | None
+
+
+@router.get("/jobs", response_model=JobPage, responses=problems.responses(404, 422, 503), summary="Your jobs")
+def jobs(
+    request: Request,
+    services: Annotated[Doors, Depends(doors)],
+    status: Status | None = None,
+    after: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> JobPage:
+    """Newest first."""
+    records, following = services.store.page(OWNER, status=status, after=after, limit=limit)
+    return JobPage(jobs=[_view(record, request, services) for record in records], next=following)
+
+
 @router.get("/jobs/{job_id}", response_model=JobView, responses=problems.responses(404, 503), summary="A job")
 def job(job_id: str, request: Request, services: Annotated[Doors, Depends(doors)]) -> JobView:
     """The job as it is now."""
@@ -203,6 +225,17 @@ def cancel(
     if services.store.cancel(job_id) == "ended":
         response.status_code = 200
     return job(job_id, request, services)
+
+
+@router.delete(
+    "/jobs/{job_id}", status_code=204, responses=problems.responses(404, 409, 503), summary="Forget a job"
+)
+def delete(job_id: str, services: Annotated[Doors, Depends(doors)]) -> None:
+    """Drops an ended job and all of its objects."""
+    services.store.get(job_id, OWNER)
+    if not services.store.forget(job_id):
+        raise Conflict("The job has not ended; cancel it first.")
+    services.storage.delete(job_prefix(job_id))
 
 
 @router.get(

@@ -189,3 +189,60 @@ def test_a_private_object_that_is_gone_is_not_found(private: TestClient, store: 
     answer = private.get(job["urls"]["result"])
     assert answer.status_code == 404
     assert "jobs/" not in answer.json()["detail"]  # keys are no one's business
+
+
+# -- listing and forgetting -----------------------------------------------------------------------------------
+
+
+def test_a_listing_is_newest_first_in_pages(client: TestClient) -> None:
+    made = [client.post("/v1/generate", json=doors.request()).json()["id"] for _ in range(5)]
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    for length in (2, 2, 1):
+        page = client.get("/v1/jobs", params={"limit": 2, **cursor}).json()
+        assert len(page["jobs"]) == length
+        seen += [job["id"] for job in page["jobs"]]
+        cursor = {"after": page["next"]} if page["next"] else {}
+    assert seen == made[::-1]
+    assert not cursor
+
+
+def test_a_listing_by_status_looks_at_every_job(client: TestClient) -> None:
+    made = [client.post("/v1/generate", json=doors.request()).json()["id"] for _ in range(4)]
+    for job_id in made[::2]:
+        client.post(f"/v1/jobs/{job_id}/cancel")
+    first = client.get("/v1/jobs", params={"status": "canceled", "limit": 1}).json()
+    rest = client.get("/v1/jobs", params={"status": "canceled", "after": first["next"]}).json()
+    assert [job["id"] for job in (*first["jobs"], *rest["jobs"])] == made[::2][::-1]
+    assert rest["next"] is None
+
+
+def test_a_listing_shows_only_one_s_own(client: TestClient, redis: Redis, store: Store, job_id: str) -> None:
+    record = store.get(job_id)
+    redis.zrem("da:owned:", job_id)
+    redis.zadd("da:owned:somebody", {job_id: 1})
+    assert record.owner == ""
+    assert client.get("/v1/jobs").json() == {"jobs": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("limit=0", 422), ("limit=101", 422), ("status=asleep", 422), ("after=x", 404)]
+)
+def test_a_wrong_listing_is_refused(client: TestClient, query: str, status: int) -> None:
+    answer = client.get(f"/v1/jobs?{query}")
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+
+
+def test_forgetting_a_job_takes_its_objects_along(
+    client: TestClient, redis: Redis, storage: Storage, job_id: str
+) -> None:
+    refused = client.delete(f"/v1/jobs/{job_id}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    assert storage.list(f"jobs/{job_id}/")
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert storage.list(f"jobs/{job_id}/") == []
+    assert not redis.exists(f"da:job:{job_id}")
+    assert client.get("/v1/jobs").json()["jobs"] == []
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 404

@@ -58,7 +58,7 @@ def test_each_example_becomes_a_video(client: httpx.Client, name: str) -> None:
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     video = fetch(client, last, "video")
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         frames = list(container.decode(video=0))
     assert (len(frames), frames[0].width, frames[0].height) == (3, 64, 64)
     manifest = json.loads(fetch(client, last, "manifest"))
@@ -113,5 +113,5 @@ def test_the_readme_s_own_picture(live_stack: Stack, tmp_path: Path) -> None:
     script = found.group(1).replace("http://127.0.0.1:8000", live_stack.base_url)
     environ = {"PATH": os.environ["PATH"], "no_proxy": "*"}
     subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=environ, check=True)
-    with av.open(str(tmp_path / "video.mp4")) as container:
+    with av.open(str(tmp_path / "video.mp4"), "r") as container:
         assert sum(1 for _ in container.decode(video=0)) == 14
