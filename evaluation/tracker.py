@@ -1,0 +1,72 @@
+"""Finding a sprite in a frame by its appearance, where truth and background are known exactly.
+
+Two measures. `explain`: where does the sprite explain the frame better than the background does (the sum over its
+pixels of the background's squared error minus the sprite's)? A blob of about the right colour is enough. `match`:
+where is the sprite's mean squared RGB error smallest? Only the sprite as itself will do.
+
+The truth scores 0 in both. A video in which nothing moves scores exactly the distance from the first point, as the
+first frame's sprite and background are candidates too.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LEAST_COVER = 0.5  # of a template must lie inside the frame
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A sprite as it looks in one frame of the truth."""
+
+    colours: Tensor  # [3, H, W], the frame that it is seen in, 0..1
+    mask: Tensor  # float32 [H, W], 1 where only the sprite is seen
+    point: Tensor  # [2], (x, y) of its track there
+
+
+def explain(frame: Tensor, backgrounds: Tensor, templates: list[Template]) -> Tensor:
+    """Point (x, y) at which a template explains most of frame [3, H, W] that no background [N, 3, H, W] does."""
+    unexplained = ((frame - backgrounds) ** 2).sum(dim=1).amin(dim=0)  # [H, W]
+    scores = [_errors(frame, t)[0] for t in templates]
+    gains = [_correlate(t.mask, unexplained) - score for t, score in zip(templates, scores, strict=True)]
+    return _best(gains, templates)
+
+
+def match(frame: Tensor, templates: list[Template]) -> Tensor:
+    """Point (x, y) at which a template's mean squared error in frame [3, H, W] is smallest."""
+    scores = []
+    for template in templates:
+        error, cover = _errors(frame, template)
+        enough = cover >= LEAST_COVER * template.mask.sum()
+        scores.append(torch.where(enough, -error / cover.clamp(min=1), -torch.inf))
+    return _best(scores, templates)
+
+
+def _errors(frame: Tensor, template: Template) -> tuple[Tensor, Tensor]:
+    """Squared error and covered pixels of a template at every shift, [2H, 2W] each; negative ones wrap around."""
+    mask, colours = template.mask, template.colours
+    inside = torch.ones_like(mask)
+    error = _correlate(mask, (frame**2).sum(dim=0)) + _correlate(mask * (colours**2).sum(dim=0), inside)
+    for c in range(3):
+        error = error - 2 * _correlate(mask * colours[c], frame[c])
+    return error.clamp(min=0), _correlate(mask, inside)
+
+
+def _correlate(pattern: Tensor, field: Tensor) -> Tensor:
+    """Sum over x of pattern(x) field(x + shift), zero outside: [2H, 2W] by shift modulo that."""
+    size = (2 * field.shape[0], 2 * field.shape[1])
+    product = torch.fft.rfft2(pattern.double(), size).conj() * torch.fft.rfft2(field.double(), size)
+    shifted: Tensor = torch.fft.irfft2(product, size)
+    return shifted
+
+
+def _best(scores: list[Tensor], templates: list[Template]) -> Tensor:
+    """The best shift of the best template, added to its point; ties go to the smaller shift."""
+    height, width = (n // 2 for n in scores[0].shape)
+    rows, columns = (torch.fft.fftfreq(2 * n, 1 / (2 * n)).to(scores[0].device) for n in (height, width))
+    length = rows[:, None] ** 2 + columns**2
+    values = [score - 1e-9 * length for score in scores]
+    best = max(range(len(values)), key=lambda i: float(values[i].max()))
+    row, column = divmod(int(values[best].argmax()), 2 * width)
+    return templates[best].point + torch.stack([columns[column], rows[row]]).to(templates[best].point)
