@@ -102,10 +102,9 @@ class Artifact(BaseModel):
     sha256: str
 
 
-class Result(BaseModel):
-    """What a succeeded attempt committed. ``artifacts`` always has ``video``, ``poster`` and ``manifest``."""
+class Video(BaseModel):
+    """The facts of a finished video; ``timings_s`` has the seconds of each stage."""
 
-    artifacts: dict[str, Artifact]
     width: int
     height: int
     num_frames: int
@@ -114,6 +113,12 @@ class Result(BaseModel):
     seed: int
     timings_s: dict[str, float]
     scores: dict[str, Any] | None = None
+
+
+class Result(Video):
+    """What a succeeded attempt committed. ``artifacts`` always has ``video``, ``poster`` and ``manifest``."""
+
+    artifacts: dict[str, Artifact]
 
 
 class Record(BaseModel):

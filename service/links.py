@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import Request
 from pydantic import BaseModel
 
 from jobs.settings import Settings
-from jobs.state import Failure, JobWarning, Progress, Record, Result, Status
+from jobs.state import Failure, JobWarning, Progress, Record, Result, Status, Video
 from jobs.storage import Storage
 
 
@@ -22,7 +22,7 @@ class JobUrls(BaseModel):
     result: str
 
 
-class JobResult(BaseModel):
+class JobResult(Video):
     """A finished video. The links are presigned and fresh at each read."""
 
     video_url: str
@@ -30,14 +30,6 @@ class JobResult(BaseModel):
     poster_url: str
     manifest_url: str
     frames_url: str | None = None
-    width: int
-    height: int
-    num_frames: int
-    fps: int
-    duration_s: float
-    seed: int
-    timings_s: dict[str, float]
-    scores: dict[str, Any] | None = None
 
 
 class JobView(BaseModel):
