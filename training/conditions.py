@@ -60,7 +60,7 @@ def embed(embedding: Any, heat: Tensor, labels: Tensor, table: Tensor, *, again:
     heat, labels: uint8 [B, F, H, W]; table: [B, K, C]. `again` computes activations twice instead of keeping them.
     """
     dtype = embedding.conv_in.weight.dtype
-    rows = torch.cat([table[:, :1], table], dim=1)
+    rows = torch.cat([torch.zeros_like(table[:, :1]), table], dim=1)
     clip = torch.arange(len(labels), device=labels.device)[:, None, None, None]
     maps = rows[clip, labels.long()].to(dtype).flatten(0, 1).permute(0, 3, 1, 2)
     grey = heat.flatten(0, 1)[:, None].to(dtype).expand(-1, embedding.conv_in.in_channels, -1, -1)
