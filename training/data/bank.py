@@ -30,7 +30,7 @@ class Bank:
 
 @cache
 def load(split: Split, device: torch.device | str, textures: int = 64) -> Bank:
-    """The photographs of a split, as two overlapping squares where they are not square, and `textures` procedural ones."""
+    """The photographs of a split (two overlapping squares where they are no square) and `textures` procedural ones."""
     names = sorted(path.stem for path in FOLDER.glob("*.jpg"))
     if not names:
         raise FileNotFoundError(f"no pictures in {FOLDER}")
@@ -56,7 +56,9 @@ def procedural(draw: Draw, count: int) -> Tensor:
     kind = draw.choice((count, 1, 1, 1), (4, 2, 2, 2))
     smooth = F.interpolate(octaves, scale_factor=0.02, mode="area")
     smooth = F.interpolate(smooth, size=(SIDE, SIDE), mode="bicubic")
-    value = torch.where(kind == 0, octaves, torch.where(kind == 1, stripes, torch.where(kind == 2, 4 * checks, smooth)))
+    value = torch.where(
+        kind == 0, octaves, torch.where(kind == 1, stripes, torch.where(kind == 2, 4 * checks, smooth))
+    )
     share = torch.sigmoid(3 * value)
     first, second = draw.uniform((2, count, 3, 1, 1))
     return torch.lerp(first, second, share).clamp(0, 1)
@@ -66,5 +68,8 @@ def _cut(picture: Image.Image) -> Sequence[Tensor]:
     width, height = picture.size
     side = min(width, height)
     starts = {(0, 0), (width - side, height - side)}
-    squares = [picture.crop((x, y, x + side, y + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for x, y in sorted(starts)]
+    squares = [
+        picture.crop((x, y, x + side, y + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        for x, y in sorted(starts)
+    ]
     return [torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255 for square in squares]

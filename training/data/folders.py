@@ -2,7 +2,7 @@
 
 VIPSeg: imgs/<video>/<frame>.jpg, panomasks/<video>/<frame>.png (16 bits: a class below 125 is stuff, things are
 class * 100 + instance) or panomasksRGB (red + 256 green + 65536 blue), and <split>.txt with one video per line.
-YouTube-VOS: <split>/JPEGImages/<video>/<frame>.jpg, <split>/Annotations/<video>/<frame>.png (palette, 0 is background).
+YouTube-VOS: <split>/JPEGImages/<video>/<frame>.jpg, <split>/Annotations/<video>/<frame>.png (palette, 0: nothing).
 """
 
 import logging
@@ -57,7 +57,7 @@ class Clip:
 
 
 class FolderSource:
-    """Clips of a data set, in an order that depends on the seed alone. What is broken is named once and skipped."""
+    """Clips of a data set, in an order that depends on the seed alone. What is broken is named and skipped."""
 
     def __init__(self, options: Folder, seed: int, device: torch.device) -> None:
         """Raises BrokenVideo if nothing can be used."""
@@ -111,7 +111,10 @@ class FolderSource:
         for b, clip in enumerate(clips):
             k = len(clip.entities)
             masks[b, :k] = torch.from_numpy(np.stack([clip.ids[0] == e for e in clip.entities]))
-            points[b, :k], radii[b, :k] = torch.from_numpy(clip.points).float(), torch.from_numpy(clip.radii).float()
+            points[b, :k], radii[b, :k] = (
+                torch.from_numpy(clip.points).float(),
+                torch.from_numpy(clip.radii).float(),
+            )
             weighted[b] = torch.from_numpy(np.isin(clip.ids, clip.entities))
         first = radii[..., :1]
         batch = Clips(
@@ -125,7 +128,9 @@ class FolderSource:
             weighted=weighted,
             names=tuple(clip.name for clip in clips),
         )
-        moved = {key: value.to(self.device) for key, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+        moved = {
+            key: value.to(self.device) for key, value in vars(batch).items() if isinstance(value, torch.Tensor)
+        }
         return Clips(**moved, names=batch.names)
 
 
@@ -193,7 +198,9 @@ def _read_frame(options: Folder, video: Video, index: int) -> tuple[npt.NDArray[
     except (OSError, ValueError, SyntaxError) as error:
         raise BrokenVideo(video.name, "with broken files", str(error)) from None
     if ids.shape[1::-1] != original:
-        raise BrokenVideo(video.name, "with masks of another size", f"{video.masks[index].name} is {ids.shape[1::-1]}")
+        raise BrokenVideo(
+            video.name, "with masks of another size", f"{video.masks[index].name} is {ids.shape[1::-1]}"
+        )
     if ids.ndim == 3:
         ids = ids[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
     return frame, cv2.resize(ids.astype(np.int32), options.size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
@@ -203,14 +210,16 @@ def _entities(options: Folder, ids: Ids) -> tuple[int, ...]:
     """The largest entities of the first frame, in the order of their ids."""
     found, counts = np.unique(ids, return_counts=True)
     lowest = FIRST_THING if options.kind == "vipseg" and options.things_only else 1
-    large = [(n, int(e)) for e, n in zip(found, counts, strict=True) if e >= lowest and n >= options.smallest * ids.size]
+    large = [
+        (n, int(e)) for e, n in zip(found, counts, strict=True) if e >= lowest and n >= options.smallest * ids.size
+    ]
     return tuple(sorted(e for _, e in sorted(large, reverse=True)[: options.max_entities]))
 
 
 def _tracked(
     options: Folder, video: Video, entities: tuple[int, ...], points: npt.NDArray[np.float64], chosen: range
 ) -> npt.NDArray[np.float64]:
-    """Points from a file of tracks, brought to the clip's size; an entity without a track keeps its mask's centres."""
+    """Points from a file of tracks, at the clip's size; an entity without a track keeps its mask's centres."""
     assert options.tracks is not None
     try:
         known = tracks.read(options.tracks / f"{video.name}.json")

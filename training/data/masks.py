@@ -20,7 +20,7 @@ def threads() -> ThreadPoolExecutor:
 
 
 def largest_disc(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Centre (x, y) and radius of the largest disc inside a mask [H, W] and inside the picture; (-1, -1, 0) if empty."""
+    """Centre (x, y) and radius of the largest disc inside a mask [H, W] and the picture; (-1, -1, 0) if empty."""
     if not mask.any():
         return -1.0, -1.0, 0.0
     room = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]

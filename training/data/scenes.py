@@ -49,7 +49,9 @@ class Scene:
     centres: Tensor  # [B, E, F, 2]
     angles: Tensor  # [B, E, F]
     scales: Tensor  # [B, E, F]
-    anchors: Tensor  # [B, E, 2], the point that a track follows, relative to the sprite's centre in the first frame
+    anchors: (
+        Tensor  # [B, E, 2], the point that a track follows, relative to the sprite's centre in the first frame
+    )
     pan: Tensor  # [B, F, 2], of the background
     zoom: Tensor  # [B, F]
     shadows: Tensor  # [B, E], strength
@@ -65,7 +67,9 @@ class Scene:
         return _project(points[..., None, :], self.pan, self.zoom, self.size)
 
 
-def draw_scene(draw: Draw, bank: Bank, options: Synthetic, size: tuple[int, int], count: int, frames: int) -> Scene:
+def draw_scene(
+    draw: Draw, bank: Bank, options: Synthetic, size: tuple[int, int], count: int, frames: int
+) -> Scene:
     """Draw `count` scenes; everything comes from `draw`."""
     width, height = size
     sprites = (count, options.max_entities)

@@ -1,7 +1,7 @@
 """Random numbers that depend on where they are used, and on nothing that happened before.
 
-Every batch has generators of its own, made from the run's seed and the batch's position. So a run that is resumed at a
-step draws what the uninterrupted run would have drawn, without any stored state.
+Every batch has generators of its own, made from the run's seed and the batch's position. So a run that is resumed
+at a step draws what the uninterrupted run would have drawn, without any stored state.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Outlines of sprites: star-shaped, given as a radius by direction, so that masks are exact at any place and size."""
+"""Outlines of sprites: star-shaped, a radius by direction, so that masks are exact at any place and size."""
 
 from dataclasses import dataclass
 

@@ -43,7 +43,9 @@ def build(clips: Clips) -> Signal:
         latent[b, k] = torch.from_numpy(shape.latent).bool()
 
     sides = (radii[..., None] * clips.scales.cpu().double()).trunc()
-    sides = torch.minimum(torch.maximum(sides, radii[..., None].clamp(max=1)), torch.tensor(float(max(clips.size))))
+    sides = torch.minimum(
+        torch.maximum(sides, radii[..., None].clamp(max=1)), torch.tensor(float(max(clips.size)))
+    )
     points = clips.points.double().trunc().long()
     visible = clips.visible & clips.controlled[..., None]
     if device.type == "cpu":
@@ -122,5 +124,7 @@ def _half_widths(largest: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]
     for radius in range(largest + 1):
         disc = np.zeros((2 * radius + 3, 2 * radius + 3), np.uint8)
         cv2.circle(disc, (radius + 1, radius + 1), radius, 1, -1)
-        reach[radius, : radius + 1] = disc[radius + 1 : 2 * radius + 2, radius + 1 :].sum(axis=1, dtype=np.int64) - 1
+        reach[radius, : radius + 1] = (
+            disc[radius + 1 : 2 * radius + 2, radius + 1 :].sum(axis=1, dtype=np.int64) - 1
+        )
     return reach

@@ -34,12 +34,13 @@ class SyntheticSource:
 
     def summary(self) -> str:
         """One line."""
-        return f"synthetic clips from {self.bank.natural} photographs and {len(self.bank.squares) - self.bank.natural} textures"
+        textures = len(self.bank.squares) - self.bank.natural
+        return f"synthetic clips from {self.bank.natural} photographs and {textures} textures"
 
 
 @torch.no_grad()
 def to_clips(scene: Scene, bank: Bank) -> Clips:
-    """Render scenes and measure what is needed of them; entity 0 is the background, held or moved by the camera."""
+    """Render scenes and measure what is needed of them; entity 0 is the background, which the camera may move."""
     frames, covers = render(scene, bank)
     masks = covers >= 0.5  # [B, E, F, H, W]
     steered = scene.controlled[:, 1:]
