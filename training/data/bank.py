@@ -30,7 +30,7 @@ class Bank:
 
 @cache
 def load(split: Split, device: torch.device | str, textures: int = 64) -> Bank:
-    """The photographs of a split (two overlapping squares where they are no square) and `textures` procedural ones."""
+    """The photographs of a split, as one or two overlapping squares each, and `textures` procedural ones."""
     names = sorted(path.stem for path in FOLDER.glob("*.jpg"))
     if not names:
         raise FileNotFoundError(f"no pictures in {FOLDER}")
