@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-import redis.asyncio as aioredis
 from redis.exceptions import RedisError
+
+from jobs.connection import connect_asyncio
+from jobs.settings import Settings
 
 CHANNEL = "da:changed"
 RECONNECT_S = 0.5
@@ -20,8 +22,8 @@ RECONNECT_S = 0.5
 class Feed:
     """Wakes the listeners of a job when its record changes."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._url = redis_url
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @asynccontextmanager
@@ -36,16 +38,21 @@ class Feed:
                 await task
 
     @asynccontextmanager
-    async def listen(self, job_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set at each change; the listener clears it."""
+    async def listen(self, *names: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set at each change of one of them; the listener clears it.
+
+        A name is a job's id, or ``queue:{model}`` for the places in a model's queue.
+        """
         event = asyncio.Event()
-        self._listeners[job_id].add(event)
+        for name in names:
+            self._listeners[name].add(event)
         try:
             yield event
         finally:
-            self._listeners[job_id].discard(event)
-            if not self._listeners[job_id]:
-                del self._listeners[job_id]
+            for name in names:
+                self._listeners[name].discard(event)
+                if not self._listeners[name]:
+                    del self._listeners[name]
 
     def _wake(self, job_id: str) -> None:
         for event in self._listeners.get(job_id, ()):
@@ -54,7 +61,7 @@ class Feed:
     async def _follow(self) -> None:
         while True:
             with suppress(RedisError, OSError):
-                async with aioredis.from_url(self._url) as client, client.pubsub() as subscription:
+                async with connect_asyncio(self._settings) as client, client.pubsub() as subscription:
                     await subscription.subscribe(CHANNEL)
                     async for message in subscription.listen():
                         if message["type"] == "message":

@@ -1,12 +1,11 @@
-"""RQ as transport: messages that say no more than which job may be ready. The record decides.
+"""RQ as transport: messages that only wake an idle worker. Which job is next is the record's to say.
 
-A message can be lost (a worker dies between pop and claim: the janitor sends it again) or come twice (the second
-claim finds nothing to take), and neither matters. This is the one module that knows RQ's queues.
+A message can be lost, come twice or come late, and nothing depends on it: a worker looks at the records before it
+sleeps, and at least once a second. This is the one module that knows RQ's queues.
 """
 
 from __future__ import annotations
 
-import secrets
 from typing import cast
 
 from redis import Redis
@@ -14,48 +13,34 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-PRIORITIES = ("high", "normal", "low")
+TTL_S = 3600
+"""Nobody is waiting for older messages."""
 
 
-class RenderMessage(Job):
+class WakeMessage(Job):
     """A message that can do only one thing. RQ would import and call whatever ``func_name`` says in Redis; here
     it is never looked at, so whoever can write to Redis still can not run code in a worker."""
 
     def perform(self) -> None:
-        """Refuse: a worker renders by the job's id and never performs the message."""
-        raise NotImplementedError("a render message is not callable")
+        """Refuse: a worker is woken by a message and never performs it."""
+        raise NotImplementedError("a wake message is not callable")
 
 
-def queues(redis: Redis, model: str) -> list[Queue]:
-    """A model's queues, highest priority first."""
-    return [
-        Queue(f"{model}-{priority}", connection=redis, job_class=RenderMessage, serializer=JSONSerializer)
-        for priority in PRIORITIES
-    ]
+def queue(redis: Redis, model: str) -> Queue:
+    """The queue of those who wait for work for a model."""
+    return Queue(model, connection=redis, job_class=WakeMessage, serializer=JSONSerializer)
 
 
-def enqueue(redis: Redis, job_id: str, model: str, priority: str, *, at_front: bool = False) -> None:
-    """Send a message for a job."""
-    queue = queues(redis, model)[PRIORITIES.index(priority)]
-    queue.enqueue_call(
-        "render",
-        job_id=f"{job_id}_{secrets.token_hex(4)}",
-        result_ttl=0,
-        failure_ttl=0,
-        timeout=-1,
-        at_front=at_front,
+def wake(redis: Redis, model: str) -> None:
+    """Wake one idle worker that holds the model."""
+    queue(redis, model).enqueue_call("render", ttl=TTL_S, result_ttl=0, failure_ttl=0, timeout=-1)
+
+
+def sleep(redis: Redis, models: list[str], timeout_s: int) -> bool:
+    """Wait for a message of one of the models; False where none came. What it says is not looked at."""
+    popped = cast(
+        "tuple[bytes, bytes] | None", redis.blpop([queue(redis, model).key for model in models], timeout_s)
     )
-
-
-def job_id_of(message: Job) -> str:
-    """The id of the job that a message is about."""
-    return str(message.id).partition("_")[0]
-
-
-def waiting(redis: Redis, model: str) -> set[str]:
-    """The ids of the jobs that have a message in a model's queues."""
-    return {
-        item.decode().partition("_")[0]
-        for queue in queues(redis, model)
-        for item in cast("list[bytes]", redis.lrange(queue.key, 0, -1))
-    }
+    if popped is not None:
+        redis.delete(Job.key_for(popped[1].decode(errors="replace")))
+    return popped is not None

@@ -8,6 +8,7 @@ from redis import Redis
 
 from jobs.errors import InvalidRequest, ModelUnavailable
 from jobs.models import ModelCard
+from jobs.scripts import Scripts
 
 
 class Registry:
@@ -15,20 +16,16 @@ class Registry:
 
     def __init__(self, redis: Redis, lease_s: float) -> None:
         self.redis = redis
+        self._run = Scripts(redis).run
         self._lease_ms = int(lease_s * 1000)
 
     def announce(self, worker: str, card: ModelCard) -> None:
-        """A worker holds this model now."""
-        self.redis.hset("da:models", card.name, card.model_dump_json())
-        self.beat(worker, card.name)
-
-    def beat(self, worker: str, model: str) -> None:
-        """The worker is alive."""
-        self.redis.set(f"da:worker:{model}:{worker}", 1, px=self._lease_ms)
+        """The worker is alive and holds this model: said again with every beat, since Redis may have lost it."""
+        self._run("announce", worker, card.name, card.model_dump_json(), self._lease_ms)
 
     def retire(self, worker: str, model: str) -> None:
         """The worker goes."""
-        self.redis.delete(f"da:worker:{model}:{worker}")
+        self.redis.zrem(f"da:workers:{model}", worker)
 
     def cards(self) -> list[ModelCard]:
         """Every model that a worker has ever announced here, by name."""
@@ -50,5 +47,6 @@ class Registry:
         return cards[name]
 
     def alive(self, model: str | None = None) -> int:
-        """How many workers have beaten within a lease."""
-        return len(set(self.redis.scan_iter(f"da:worker:{model or '*'}:*", count=500)))
+        """How many workers hold the model, or any, and have beaten within a lease."""
+        models = [card.name for card in self.cards()] if model is None else [model]
+        return int(self._run("alive", *models))

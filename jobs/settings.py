@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,6 +25,16 @@ class Settings(BaseSettings):
     """Host headers that are served; ``["*"]`` serves every host."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    """``redis[s]://[[user]:password@]host:port/database``. With sentinels, host and port come from them."""
+    redis_sentinels: tuple[str, ...] = ()
+    """Addresses of the sentinels, ``["host:port"]``; they use TLS if ``redis_url`` does."""
+    redis_sentinel_service: str = "mymaster"
+    redis_sentinel_password: str | None = None
+    redis_ca_file: Path | None = None
+    """PEM file of an authority that may sign Redis's certificate, besides those that the system trusts."""
+    redis_cert_file: Path | None = None
+    """PEM file of this client's certificate, and of its key unless ``redis_key_file`` holds that."""
+    redis_key_file: Path | None = None
     s3_endpoint: str | None = None
     s3_public_endpoint: str | None = None
     """Address that clients reach S3 at, for presigned links; left out, ``s3_endpoint``."""
@@ -45,6 +56,8 @@ class Settings(BaseSettings):
     max_image_bytes: PositiveInt = 20 * 2**20
     max_image_pixels: PositiveInt = 40_000_000
     max_queued: PositiveInt = 1000
+    priority_head_start_s: NonNegativeFloat = 300.0
+    """A job of one priority more counts as if it had come this much earlier: it overtakes no longer wait."""
     retention_s: PositiveInt = 7 * 24 * 3600
     """A finished job and its objects are kept this long."""
     max_attempts: PositiveInt = 3
@@ -56,6 +69,10 @@ class Settings(BaseSettings):
     lease_s: PositiveFloat = 6.0
     """A worker that has not beaten for this long is taken for dead, and its job runs again."""
 
+    stall_s: PositiveFloat = 300.0
+    """A worker whose device has made no step for this long ends itself, so that the job runs elsewhere."""
+    orphan_s: PositiveFloat = 24 * 3600.0
+    """Objects under a job's address that no record speaks of are deleted when they are this old."""
     log_level: str = "info"
     log_json: bool = False
 

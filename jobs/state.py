@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -128,6 +130,7 @@ class Record(BaseModel):
 
     id: str
     owner: str = ""
+    group: str | None = None
     status: Status
     model: str
     priority: str = "normal"
@@ -144,3 +147,23 @@ class Record(BaseModel):
     result: Result | None = None
     error: Failure | None = None
     warnings: list[JobWarning] = []
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> Self:
+        """The record that the fields of a Redis hash hold; what is not there has its default."""
+
+        def instant(name: str) -> datetime | None:
+            return datetime.fromtimestamp(int(fields[name]) / 1000, UTC) if name in fields else None
+
+        held = {name: fields[name] for name in ("attempt", "cancel_requested") if name in fields}
+        held |= {name: fields[name] for name in ("group", "attempt_id") if fields.get(name)}
+        documents = [name for name in ("spec", "warnings", "result", "error") if name in fields]
+        return cls.model_validate(
+            {
+                **{name: fields[name] for name in ("id", "owner", "status", "model", "priority")},
+                **held,
+                **{name: json.loads(fields[name]) for name in documents},
+                **{f"{name}_at": instant(f"{name}_ms") for name in ("created", "started", "finished", "expires")},
+                "progress": {name: fields[name] for name in Progress.model_fields if name in fields},
+            }
+        )

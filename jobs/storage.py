@@ -6,7 +6,9 @@ Speaks to any S3 (path style, signature v4); only settings differ. Safe to share
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 _BUCKET_THERE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 _UNSATISFIABLE = 416
+_THERE_ALREADY = (409, 412)
+"""409: another put of the same key is going on."""
+_RACES = 3
 
 
 class Storage:
@@ -87,6 +92,26 @@ class Storage:
         digest = hashlib.sha256(body).hexdigest()
         return Artifact(key=key, media_type=media_type, bytes=len(body), sha256=digest)
 
+    def put_once(self, key: str, body: bytes, media_type: str) -> bytes:
+        """Store an object unless there is one: what lies under the key from now on, ours or the earlier one.
+
+        Of several that put at the same time, one wins (If-None-Match, RFC 9110, 13.1.2).
+        """
+        with _translated(key):
+            for _ in range(_RACES):
+                try:
+                    self._client.put_object(
+                        Bucket=self.bucket, Key=key, Body=body, ContentType=media_type, IfNoneMatch="*"
+                    )
+                except ClientError as error:
+                    if _status(error) not in _THERE_ALREADY:
+                        raise
+                else:
+                    return body
+                with suppress(NotFound):  # the other put failed after all
+                    return self.get(key)
+        raise Unavailable("The object store can not decide between two puts; try again.", retry_after_s=5)
+
     def get(self, key: str) -> bytes:
         """The bytes of an object.
 
@@ -136,9 +161,30 @@ class Storage:
         with _translated(prefix):
             return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
-    def delete(self, prefix: str) -> int:
-        """Delete everything under a prefix; how many objects that were."""
-        keys = self.list(prefix)
+    def job_ids(self) -> Iterator[str]:
+        """The ids of all jobs that have objects."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=_JOBS, Delimiter="/"
+        )
+        with _translated(_JOBS):
+            for page in pages:
+                for folder in page.get("CommonPrefixes", []):
+                    yield folder["Prefix"].removeprefix(_JOBS).rstrip("/")
+
+    def abort_uploads(self, before: datetime) -> int:
+        """End the multipart uploads that were begun before a moment; how many that were."""
+        with _translated(self.bucket):
+            begun = self._client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+            stale = [upload for upload in begun if upload["Initiated"] < before]
+            for upload in stale:
+                self._client.abort_multipart_upload(
+                    Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+        return len(stale)
+
+    def delete(self, prefix: str, *, keep: Collection[str] = ()) -> int:
+        """Delete everything under a prefix but what begins with one of ``keep``; how many objects that were."""
+        keys = [key for key in self.list(prefix) if not key.startswith(tuple(keep))]
         with _translated(prefix):
             for key in keys:
                 self._client.delete_object(Bucket=self.bucket, Key=key)
@@ -168,11 +214,24 @@ def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
+_JOBS = "jobs/"
+
+
 def job_prefix(job_id: str) -> str:
     """Where all objects of a job lie."""
-    return f"jobs/{job_id}/"
+    return f"{_JOBS}{job_id}/"
+
+
+def decision_key(job_id: str) -> str:
+    """Where the first attempt that has stored all of its files says so: a document that is put once."""
+    return f"{_JOBS}{job_id}/result.json"
+
+
+def inputs_prefix(job_id: str) -> str:
+    """Where the inputs of a job lie."""
+    return f"{_JOBS}{job_id}/inputs/"
 
 
 def attempt_prefix(job_id: str, attempt_id: str) -> str:
     """Where the objects of one attempt lie: two attempts never write the same key."""
-    return f"jobs/{job_id}/{attempt_id}/"
+    return f"{_JOBS}{job_id}/{attempt_id}/"

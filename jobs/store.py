@@ -1,32 +1,36 @@
 """The record of every job in Redis: the truth that queue, workers and doors follow.
 
 Each transition is one Lua script (``lua/``), so it happens wholly or not at all. Keys: ``da:job:{id}`` (hash, the
-record), ``da:queued:{model}`` (what waits, in order), ``da:running`` (lease ends), ``da:owned:{owner}`` (listing),
-``da:deadlines``, ``da:expiring``, ``da:idempotency:{owner}:{key}``. A call that the client repeats, because its
-answer was lost, changes nothing more. Needs Redis 6.2 or later, or Valkey.
+record), ``da:queued:{model}`` (what waits, in order), ``da:running`` (lease ends), ``da:work:{model}`` (the sizes
+of what waits or runs), ``da:owned:{owner}`` (listing), ``da:owner-queued:{owner}``, ``da:owner-running:{owner}``
+(limits), ``da:group:{id}``, ``da:deadlines``, ``da:expiring``, ``da:idempotency:{owner}:{key}``. A call that the
+client repeats, because its answer was lost, changes nothing more. Needs Redis 6.2 or later, or Valkey.
+
+A queue is in order of arrival after head starts: a job of one priority more counts as if it had come
+``priority_head_start_s`` earlier, so it overtakes at most that much waiting and nothing starves.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from importlib import resources
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from redis import Redis
-from redis.commands.core import Script
 
-from jobs.errors import IdempotencyInFlight, IdempotencyMismatch, NotFound, QueueFull
+from jobs.errors import IdempotencyInFlight, IdempotencyMismatch, NotFound, QueueFull, RateLimited
+from jobs.scripts import Scripts
 from jobs.settings import Settings
 from jobs.spec import JobSpec
-from jobs.state import Failure, JobWarning, Progress, Record, Result, Stage, Status
+from jobs.state import Failure, JobWarning, Record, Result, Status
 
-RANKS = {"high": 0, "normal": 1, "low": 2}
+HEAD_STARTS = {"high": 2, "normal": 1, "low": 0}
 IDEMPOTENCY_TTL_S = 24 * 3600
 ACCEPTING_TTL_S = 60
 PAGE = 50
@@ -34,9 +38,33 @@ PAGE = 50
 Verdict = Literal["ok", "cancel", "lost"]
 
 
+@dataclass(frozen=True)
+class NewJob:
+    """A job that is about to be accepted."""
+
+    id: str
+    spec: JobSpec
+    warnings: tuple[JobWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many jobs of an owner may wait and run at the same time; None is no limit."""
+
+    queued: int | None = None
+    running: int | None = None
+
+
 def new_id() -> str:
     """A job id: 32 hexadecimal digits, sortable by time, unguessable."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def born(job_id: str) -> datetime:
+    """When a job's id was made; what is no id counts as made just now."""
+    if not re.fullmatch("[0-9a-f]{32}", job_id):
+        return datetime.now(UTC)
+    return datetime.fromtimestamp(int(job_id[:12], 16) / 1000 % 1e11, UTC)
 
 
 def new_attempt_id() -> str:
@@ -50,19 +78,9 @@ class Store:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis = redis
         self.settings = settings
+        self._run = Scripts(redis).run
         self._retention_ms = settings.retention_s * 1000
         self._lease_ms = int(settings.lease_s * 1000)
-
-    @cached_property
-    def _scripts(self) -> dict[str, Script]:
-        folder = resources.files("jobs") / "lua"
-        prelude = (folder / "prelude.lua").read_text()
-        names = ("reserve", "create", "claim", "beat", "commit", "cancel", "requeue", "expire", "forget")
-        return {name: self.redis.register_script(prelude + (folder / f"{name}.lua").read_text()) for name in names}
-
-    def _run(self, name: str, *args: object) -> Any:
-        reply = self._scripts[name](args=[cast("str", arg) for arg in args])
-        return reply.decode() if isinstance(reply, bytes) else reply
 
     # -- accepting ---------------------------------------------------------------------------------------------
 
@@ -85,37 +103,53 @@ class Store:
         return str(job_id)
 
     def release(self, owner: str, key: str) -> None:
-        """Give a reserved key back after a refused request."""
-        self.redis.delete(_idempotency(owner, key))
+        """Give a reserved key back after a refused request; one that means a job by now stays."""
+        self._run("release", _idempotency(owner, key))
 
     def create(
         self,
-        job_id: str,
         owner: str,
-        spec: JobSpec,
-        warnings: Iterable[JobWarning] = (),
+        jobs: Sequence[NewJob],
         *,
         key: str | None = None,
         fingerprint: str = "",
-    ) -> Record:
-        """Write the record of a new job; ``key`` and ``fingerprint`` as reserved, from now on they mean this job.
+        quota: Quota = Quota(),
+        group: str | None = None,
+    ) -> list[Record]:
+        """Write the records of new jobs, all or none.
+
+        ``key`` and ``fingerprint`` as reserved, from now on they mean the ``group``, or else the first job.
 
         Raises:
-            QueueFull: the model's queue holds ``max_queued`` jobs.
+            QueueFull: the model's queue would hold more than ``max_queued`` jobs.
+            RateLimited: more jobs of this owner would wait than ``quota`` allows.
         """
-        deadline = "" if spec.deadline_s is None else int(spec.deadline_s * 1000)
-        fields = {
-            "spec": spec.model_dump_json(),
-            "priority": spec.priority,
-            "steps": spec.num_inference_steps,
-            "warnings": json.dumps([w.model_dump() for w in warnings]),
-        }
-        head = (job_id, owner, spec.model, RANKS[spec.priority], self.settings.max_queued, deadline)
+        limits = (self.settings.max_queued, _or_nothing(quota.queued), _or_nothing(quota.running))
         name = "" if key is None else _idempotency(owner, key)
-        kept = (name, json.dumps([fingerprint, job_id]), IDEMPOTENCY_TTL_S)
-        if not self._run("create", *head, *kept, *_pairs(fields)):
-            raise QueueFull("Send the job again later.", retry_after_s=10)
-        return self.get(job_id)
+        kept = (name, json.dumps([fingerprint, group or jobs[0].id]), IDEMPOTENCY_TTL_S)
+        written = [item for job in jobs for item in self._written(job)]
+        match self._run("create", owner, *limits, *kept, group or "", *written):
+            case "full":
+                raise QueueFull("Send the job again later.", retry_after_s=10)
+            case "limited":
+                told = f"{quota.queued} jobs of this key may wait at a time; send it again when one has started."
+                raise RateLimited(told, retry_after_s=10)
+        return [self.get(job.id) for job in jobs]
+
+    def _written(self, job: NewJob) -> list[object]:
+        spec = job.spec
+        deadline = "" if spec.deadline_s is None else int(spec.deadline_s * 1000)
+        head_start = int(HEAD_STARTS[spec.priority] * self.settings.priority_head_start_s * 1000)
+        work = f"{spec.width} {spec.height} {spec.num_frames} {spec.num_inference_steps}"
+        fields = _pairs(
+            {
+                "spec": spec.model_dump_json(),
+                "priority": spec.priority,
+                "steps": spec.num_inference_steps,
+                "warnings": json.dumps([w.model_dump() for w in job.warnings]),
+            }
+        )
+        return [job.id, spec.model, head_start, deadline, work, len(fields), *fields]
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -126,13 +160,17 @@ class Store:
             NotFound: there is no such job, or it belongs to someone else than ``owner``.
         """
         fields = cast("dict[bytes, bytes]", self.redis.hgetall(f"da:job:{job_id}"))
-        record = _record({k.decode(): v.decode() for k, v in fields.items()}) if fields else None
+        record = Record.of({k.decode(): v.decode() for k, v in fields.items()}) if fields else None
         if record is None or owner not in (None, record.owner):
             raise NotFound(f"There is no job {job_id[:64]!r}; it may have expired.")
         if record.status is Status.QUEUED:
             place = cast("int | None", self.redis.zrank(f"da:queued:{record.model}", job_id))
             return record.model_copy(update={"queue_position": None if place is None else place + 1})
         return record
+
+    def exists(self, job_id: str) -> bool:
+        """Whether there is such a job."""
+        return bool(self.redis.exists(f"da:job:{job_id}"))
 
     def page(
         self, owner: str, *, status: Status | None = None, after: str | None = None, limit: int = 20
@@ -160,6 +198,20 @@ class Store:
             start += len(ids)
         return found, None
 
+    def group(self, group_id: str, owner: str | None = None) -> list[Record]:
+        """The jobs of a group, in the order given, without those that are forgotten.
+
+        Raises:
+            NotFound: there is none, or it belongs to someone else than ``owner``.
+        """
+        found: list[Record] = []
+        for job_id in cast("list[bytes]", self.redis.lrange(f"da:group:{group_id}", 0, -1)):
+            with suppress(NotFound):
+                found.append(self.get(job_id.decode(), owner))
+        if not found:
+            raise NotFound(f"There is no batch {group_id[:64]!r}; it may have expired.")
+        return found
+
     def count_queued(self, model: str) -> int:
         """How many jobs wait for a model."""
         return self.redis.zcard(f"da:queued:{model}")
@@ -175,6 +227,10 @@ class Store:
         return [i.decode() for i in cast("list[bytes]", self.redis.zrangebyscore(f"da:{index}", 0, now))]
 
     # -- running -----------------------------------------------------------------------------------------------
+
+    def next(self, models: Iterable[str], count: int = 1) -> list[str]:
+        """The ids that a worker with these models may claim now, in order."""
+        return [i.decode() for i in cast("list[bytes]", self._run("next", count, *models))]
 
     def claim(self, job_id: str, attempt_id: str) -> bool:
         """Take a queued job for one attempt; False where there is nothing to do."""
@@ -249,35 +305,5 @@ def _pairs(fields: Mapping[str, object]) -> list[object]:
     return [item for pair in fields.items() for item in pair]
 
 
-def _instant(fields: Mapping[str, str], name: str) -> datetime | None:
-    return datetime.fromtimestamp(int(fields[name]) / 1000, UTC) if fields.get(name) else None
-
-
-def _record(fields: dict[str, str]) -> Record:
-    progress = Progress(
-        stage=Stage(fields.get("stage", "queued")),
-        step=int(fields.get("step", 0)),
-        steps=int(fields.get("steps", 0)),
-        fraction=float(fields.get("fraction", 0)),
-    )
-    created = _instant(fields, "created_ms")
-    assert created is not None
-    return Record(
-        id=fields["id"],
-        owner=fields["owner"],
-        status=Status(fields["status"]),
-        model=fields["model"],
-        priority=fields["priority"],
-        spec=json.loads(fields["spec"]),
-        created_at=created,
-        started_at=_instant(fields, "started_ms"),
-        finished_at=_instant(fields, "finished_ms"),
-        expires_at=_instant(fields, "expires_ms"),
-        progress=progress,
-        attempt=int(fields.get("attempt", 0)),
-        attempt_id=fields.get("attempt_id") or None,
-        cancel_requested=fields.get("cancel_requested") == "1",
-        result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
-        error=Failure.model_validate_json(fields["error"]) if "error" in fields else None,
-        warnings=[JobWarning.model_validate(w) for w in json.loads(fields["warnings"])],
-    )
+def _or_nothing(limit: int | None) -> object:
+    return "" if limit is None else limit

@@ -10,12 +10,22 @@ from typing import Annotated, Literal
 import structlog
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
+from redis.exceptions import RedisError
 
 from jobs.errors import DragAnythingError, Unavailable
 from service.state import Doors, doors
 
 router = APIRouter()
 log = structlog.get_logger()
+
+
+class Readiness(BaseModel):
+    """Whether the service can do its work, and what is missing."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str]
+    models: dict[str, int]
 
 
 @router.get("/livez", summary="Alive")
@@ -25,8 +35,11 @@ async def livez() -> dict[Literal["status"], Literal["ok"]]:
 
 
 @router.get("/readyz", responses={503: {"description": "Something is missing; see checks"}}, summary="Ready")
-def readyz(response: Response, services: Annotated[Doors, Depends(doors)]) -> dict[str, str | dict[str, str]]:
-    """Redis and S3 answer, and at least one worker is alive; each is named with ``ok`` or what is wrong."""
+def readyz(response: Response, services: Annotated[Doors, Depends(doors)]) -> Readiness:
+    """Redis and S3 answer, and at least one worker is alive; each is named with ``ok`` or what is wrong.
+
+    ``models`` says how many live workers hold each model.
+    """
     checks = {
         "redis": _check(services.redis.ping),
         "s3": _check(services.storage.check),
@@ -34,7 +47,7 @@ def readyz(response: Response, services: Annotated[Doors, Depends(doors)]) -> di
     }
     ready = all(outcome == "ok" for outcome in checks.values())
     response.status_code = 200 if ready else 503
-    return {"status": "ok" if ready else "unavailable", "checks": checks}
+    return Readiness(status="ok" if ready else "unavailable", checks=checks, models=_workers(services))
 
 
 def _check(attempt: Callable[[], object]) -> str:
@@ -46,6 +59,13 @@ def _check(attempt: Callable[[], object]) -> str:
         log.warning("not_ready", error=str(error))
         return f"does not answer ({type(error).__name__})"
     return "ok"
+
+
+def _workers(services: Doors) -> dict[str, int]:
+    try:
+        return {card.name: services.registry.alive(card.name) for card in services.registry.cards()}
+    except RedisError:  # it is named above
+        return {}
 
 
 def _require_worker(services: Doors) -> None:

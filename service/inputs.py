@@ -19,7 +19,7 @@ from jobs.models import ModelCard, snap
 from jobs.settings import Settings
 from jobs.spec import Blob, EntityRequest, EntityTrack, GenerateRequest, JobSpec
 from jobs.state import JobWarning
-from jobs.storage import job_prefix
+from jobs.storage import inputs_prefix
 from model import trajectory
 from model.advice import advise
 from model.conditioning import ConditionError, Entity, build
@@ -48,7 +48,7 @@ class _Inputs:
 
     def add(self, data: bytes, media_type: str, size: tuple[int, int]) -> Blob:
         digest = hashlib.sha256(data).hexdigest()
-        key = f"{job_prefix(self.job_id)}inputs/{digest}"
+        key = f"{inputs_prefix(self.job_id)}{digest}"
         if key not in self.keys:
             self.put(key, data, media_type)
             self.keys.add(key)

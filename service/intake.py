@@ -15,7 +15,7 @@ from jobs.errors import DragAnythingError, QueueFull
 from jobs.spec import GenerateRequest
 from jobs.state import Artifact, Record
 from jobs.storage import job_prefix
-from jobs.store import new_id
+from jobs.store import NewJob, new_id
 from service.inputs import accept
 from service.state import Doors
 
@@ -58,13 +58,12 @@ def _admit(
     with _storing(job_id, services) as (put, settle):
         accepted = accept(body, card, job_id, services.settings, put)
         settle()
-        record = services.store.create(
-            job_id, owner, accepted.spec, accepted.warnings, key=key, fingerprint=fingerprint
-        )
+        job = NewJob(job_id, accepted.spec, tuple(accepted.warnings))
+        (record,) = services.store.create(owner, [job], key=key, fingerprint=fingerprint)
     try:
-        queue.enqueue(services.redis, job_id, card.name, record.priority)
-    except RedisError:  # the job is accepted: the janitor sends its message again
-        log.warning("message_not_sent", job=job_id)
+        queue.wake(services.redis, card.name)
+    except RedisError:  # the job is accepted: a worker finds it within a second
+        log.warning("nobody_woken", job=job_id)
     return record
 
 
@@ -73,6 +72,7 @@ def _storing(
     job_id: str, services: Doors
 ) -> Iterator[tuple[Callable[[str, bytes, str], None], Callable[[], None]]]:
     """Inputs are stored while the rest is still being checked; where the job is refused after all, none stays.
+    Where nobody knows whether it was accepted they do; the janitor deletes what turns out to be an orphan.
 
     Gives two functions: one that begins to store an object, one that returns when all of them are stored.
     """
@@ -87,6 +87,8 @@ def _storing(
 
     try:
         yield put, settle
+    except RedisError:  # the record may be written although its answer was lost: then the job needs its inputs
+        raise
     except Exception:
         wait(puts)
         if puts:

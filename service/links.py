@@ -58,7 +58,7 @@ def base_url(request: Request, settings: Settings) -> str:
     return (settings.public_url or str(request.base_url)).rstrip("/")
 
 
-def view(record: Record, base: str, storage: Storage | None, now: datetime) -> JobView:
+def view(record: Record, base: str, storage: Storage | None, eta_s: float | None) -> JobView:
     """What a client sees of a record. Without ``storage``, the links to artifacts lead through the API."""
     job = f"{base}/v1/jobs/{record.id}"
     return JobView(
@@ -71,22 +71,13 @@ def view(record: Record, base: str, storage: Storage | None, now: datetime) -> J
         expires_at=record.expires_at,
         progress=record.progress,
         queue_position=record.queue_position,
-        eta_s=remaining_s(record, now),
+        eta_s=eta_s,
         attempt=record.attempt,
         result=record.result and _result(record.id, record.result, job, storage),
         error=record.error,
         warnings=record.warnings,
         urls=JobUrls(self=job, events=f"{job}/events", cancel=f"{job}/cancel", result=f"{job}/result"),
     )
-
-
-def remaining_s(record: Record, now: datetime) -> float | None:
-    """What is left of a running job, from the share that is behind it; None where nothing is known."""
-    done = record.progress.fraction
-    if record.status is not Status.RUNNING or record.started_at is None or done <= 0.05:
-        return None
-    elapsed = (now - record.started_at).total_seconds()
-    return round(elapsed * (1 - done) / done, 1)
 
 
 def filename(job_id: str, name: str, media_type: str) -> str:

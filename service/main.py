@@ -6,6 +6,7 @@ import sys
 
 import uvicorn
 
+from jobs.connection import Misconfigured, connect_briefly
 from jobs.logs import configure_logs
 from jobs.settings import settings
 from service.app import create_app
@@ -23,6 +24,10 @@ def main() -> None:
             f"No keys are configured, so {config.host} is not served. To publish the service anyway (behind a"
             " proxy of yours), name the hosts that it is called by: DRAGANYTHING_ALLOWED_HOSTS='[\"127.0.0.1\"]'."
         )
+    try:
+        connect_briefly(config).close()
+    except Misconfigured as error:
+        sys.exit(str(error))
     uvicorn.run(
         create_app(config),
         host=config.host,

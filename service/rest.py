@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
@@ -98,7 +98,7 @@ async def generate(
         record = await _await_end(record, wait_s, services)
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
         response.status_code = 200 if record.status.terminal else 202
-    answer = _view(record, request, services)
+    answer = await run_in_threadpool(_view, record, request, services)
     response.headers["Location"] = answer.urls.self
     if not record.status.terminal:
         response.headers["Retry-After"] = "1"
@@ -113,21 +113,21 @@ def _wait_s(prefer: str | None) -> float | None:
 async def _await_end(record: Record, wait_s: float, services: Doors) -> Record:
     try:
         async with asyncio.timeout(wait_s):
-            async for snapshot in _snapshots(record.id, services):
+            async for snapshot in _snapshots(record, services):
                 record = snapshot
     except TimeoutError:
         pass
     return record
 
 
-async def _snapshots(job_id: str, services: Doors) -> AsyncIterator[Record]:
+async def _snapshots(known: Record, services: Doors) -> AsyncIterator[Record]:
     """The record at once, then at every change (at most five a second), until it has ended."""
-    async with services.feed.listen(job_id) as changed:
+    async with services.feed.listen(known.id, f"queue:{known.model}") as changed:
         shown: Record | None = None
         while True:
             changed.clear()
             try:
-                record = await run_in_threadpool(services.store.get, job_id, OWNER)
+                record = await run_in_threadpool(services.store.get, known.id, OWNER)
             except RedisError:  # a stream outlasts an outage
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -148,7 +148,10 @@ async def _snapshots(job_id: str, services: Doors) -> AsyncIterator[Record]:
 
 def _view(record: Record, request: Request, services: Doors) -> JobView:
     storage = None if services.settings.s3_private else services.storage
-    return view(record, base_url(request, services.settings), storage, datetime.now(UTC))
+    eta_s = None
+    with suppress(RedisError):  # an estimate is not worth an error
+        eta_s = services.schedule.eta_s(record)
+    return view(record, base_url(request, services.settings), storage, eta_s)
 
 
 class JobPage(BaseModel):
@@ -203,8 +206,8 @@ async def events(
     services: Annotated[Doors, Depends(doors)],
 ) -> AsyncIterator[ServerSentEvent]:
     """``event: snapshot`` with the job as data: at once, at every change, and last when it has ended."""
-    async for snapshot in _snapshots(record.id, services):
-        yield ServerSentEvent(event="snapshot", data=_view(snapshot, request, services))
+    async for snapshot in _snapshots(record, services):
+        yield ServerSentEvent(event="snapshot", data=await run_in_threadpool(_view, snapshot, request, services))
 
 
 @router.post(

@@ -11,6 +11,7 @@ from fastapi import Request
 from redis import Redis
 
 from jobs.connection import connect_briefly
+from jobs.eta import Schedule
 from jobs.events import Feed
 from jobs.registry import Registry
 from jobs.settings import Settings
@@ -30,6 +31,7 @@ class Doors:
     store: Store
     storage: Storage
     registry: Registry
+    schedule: Schedule
     feed: Feed
     pool: ThreadPoolExecutor
     """For puts that go on beside something else."""
@@ -39,7 +41,8 @@ class Doors:
 async def open_doors(settings: Settings) -> AsyncIterator[Doors]:
     """Connect, and close again at the end of the block. Nothing needs to answer yet: readiness says what does."""
     redis = connect_briefly(settings)
-    feed = Feed(settings.redis_url)
+    feed = Feed(settings)
+    registry = Registry(redis, settings.lease_s)
     pool = ThreadPoolExecutor(PUTS, thread_name_prefix="put")
     async with feed.running():
         yield Doors(
@@ -47,7 +50,8 @@ async def open_doors(settings: Settings) -> AsyncIterator[Doors]:
             redis=redis,
             store=Store(redis, settings),
             storage=Storage(settings),
-            registry=Registry(redis, settings.lease_s),
+            registry=registry,
+            schedule=Schedule(redis, registry),
             feed=feed,
             pool=pool,
         )

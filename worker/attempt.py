@@ -8,17 +8,24 @@ import time
 from jobs.errors import Canceled, DeadlinePassed, Drained, LeaseLost
 from jobs.state import Progress, Result, Stage, fraction
 from jobs.store import Store, Verdict, new_attempt_id
+from worker.watchdog import Watchdog
+
+ON_DEVICE = (Stage.CONDITIONING, Stage.DENOISING, Stage.DECODING)
+PAUSE_S = 1.0
 
 
 class Attempt:
     """The right to render a job, until it ends or is lost. ``report`` raises where the work must stop."""
 
-    def __init__(self, store: Store, job_id: str, *, timeout_s: float, drained: threading.Event) -> None:
+    def __init__(
+        self, store: Store, job_id: str, *, timeout_s: float, drained: threading.Event, watchdog: Watchdog
+    ) -> None:
         self.job_id = job_id
         self.id = new_attempt_id()
         self.timings_s: dict[str, float] = {}
         self._store = store
         self._drained = drained
+        self._watchdog = watchdog
         self._verdict: Verdict = "ok"
         self._stage = Stage.LOADING
         self._since = time.monotonic()
@@ -41,6 +48,10 @@ class Attempt:
             Canceled, LeaseLost, DeadlinePassed, Drained: the work must end here.
         """
         self._enter(stage)
+        if stage in ON_DEVICE:
+            self._watchdog.watch(self.id)
+        else:
+            self._watchdog.release(self.id)
         progress = Progress(stage=stage, fraction=fraction(stage, done / total if total else 0.0))
         fields = {"stage", "fraction"}
         if stage is Stage.DENOISING:
@@ -50,6 +61,19 @@ class Attempt:
         if verdict != "ok":
             self._verdict = verdict
         self.check()
+
+    def pause(self) -> None:
+        """Wait a moment before something is tried again; a drain ends it."""
+        self._drained.wait(PAUSE_S)
+
+    def rest(self) -> None:
+        """Leave the device; the clock of the stage stands until ``resume``."""
+        self._watchdog.release(self.id)
+        self._tally()
+
+    def resume(self) -> None:
+        """Go on after a rest."""
+        self._since = time.monotonic()
 
     def commit(self, result: Result) -> None:
         """Make the result the job's.
@@ -80,6 +104,10 @@ class Attempt:
 
     def _enter(self, stage: Stage) -> None:
         if stage is not self._stage:
-            now = time.monotonic()
-            self.timings_s[self._stage] = self.timings_s.get(self._stage, 0.0) + now - self._since
-            self._stage, self._since = stage, now
+            self._tally()
+            self._stage = stage
+
+    def _tally(self) -> None:
+        now = time.monotonic()
+        self.timings_s[self._stage] = self.timings_s.get(self._stage, 0.0) + now - self._since
+        self._since = now

@@ -1,16 +1,18 @@
 """``python -m worker.janitor``: put right what a death left behind. Needs no model and no torch.
 
-Every sweep takes back jobs whose worker has stopped beating, sends messages again that got lost, ends jobs whose
-deadline passed in the queue, and forgets jobs, with their objects, whose retention has ended. Sweeps of several
-janitors do not harm each other: each step is a transition that only one of them can win.
+Every sweep takes back jobs whose worker has stopped beating, ends jobs whose deadline passed in the queue, and
+forgets jobs, with their objects, whose retention has ended. Once an hour it looks for objects that no record has.
+Sweeps of several janitors do not harm each other: each step is a transition that only one of them can win.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from botocore.exceptions import ClientError
@@ -18,26 +20,27 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from jobs import queue
-from jobs.connection import connect_patiently
+from jobs.connection import Misconfigured, connect_patiently
 from jobs.errors import DragAnythingError, NotFound
 from jobs.logs import configure_logs
-from jobs.registry import Registry
 from jobs.settings import Settings, settings
 from jobs.storage import Storage, job_prefix
-from jobs.store import Store
+from jobs.store import Store, born
 
 log = structlog.get_logger()
 
 
+ORPHANS_EVERY_S = 3600.0
+
+
 class Janitor:
-    """Sweeps; remembers only which messages were missing the last time."""
+    """Sweeps."""
 
     def __init__(self, redis: Redis, storage: Storage, config: Settings) -> None:
         self.redis = redis
         self.store = Store(redis, config)
         self.storage = storage
-        self.registry = Registry(redis, config.lease_s)
-        self._missing: set[str] = set()
+        self._orphan_s = config.orphan_s
 
     def sweep(self) -> None:
         """One round."""
@@ -46,35 +49,25 @@ class Janitor:
         for job_id in self.store.due("deadlines"):
             if self.store.expire(job_id):
                 log.info("job_expired", job=job_id)
-        self._send_lost_messages()
         for job_id in self.store.due("expiring"):
             self.storage.delete(job_prefix(job_id))
             with suppress(NotFound):  # another janitor, or the owner, was faster
                 self.store.forget(job_id)
 
+    def sweep_orphans(self) -> None:
+        """Delete objects that no record speaks of: of requests that died between storing and recording, say."""
+        oldest = datetime.now(UTC) - timedelta(seconds=self._orphan_s)
+        for job_id in self.storage.job_ids():
+            if born(job_id) < oldest and not self.store.exists(job_id):
+                self.storage.delete(job_prefix(job_id))
+                log.info("orphan_deleted", job=job_id)
+        self.storage.abort_uploads(oldest)
+
     def _reclaim(self, job_id: str) -> None:
         if self.store.reclaim(job_id):
-            self._send(job_id)
             log.warning("job_reclaimed", job=job_id)
-
-    def _send_lost_messages(self) -> None:
-        """A job that waits without a message in two sweeps has lost it: between the two, a worker may have
-        popped the message of a job that it was about to claim."""
-        missing: list[str] = []
-        for card in self.registry.cards():
-            queued = self.store.queued(card.name)  # read first: a new record comes before its message
-            sent = queue.waiting(self.redis, card.name)
-            missing += [job_id for job_id in queued if job_id not in sent]
-        for job_id in reversed(missing):  # each goes to the front
-            if job_id in self._missing:
-                self._send(job_id)
-                log.warning("message_sent_again", job=job_id)
-        self._missing = set(missing) - self._missing
-
-    def _send(self, job_id: str) -> None:
-        with suppress(NotFound):  # canceled and deleted in the meantime
-            record = self.store.get(job_id)
-            queue.enqueue(self.redis, job_id, record.model, record.priority, at_front=True)
+            with suppress(NotFound):  # canceled and deleted in the meantime
+                queue.wake(self.redis, self.store.get(job_id).model)
 
 
 def main() -> None:
@@ -86,9 +79,15 @@ def main() -> None:
         signal.signal(number, lambda *_: stopping.set())
     # no patience with S3: while it is away, jobs still need to be taken back
     janitor = Janitor(connect_patiently(config), Storage(config), config)
+    orphans_due = time.monotonic()
     while not stopping.is_set():
         try:
             janitor.sweep()
+            if time.monotonic() >= orphans_due:
+                janitor.sweep_orphans()
+                orphans_due = time.monotonic() + ORPHANS_EVERY_S
+        except Misconfigured as error:
+            sys.exit(str(error))
         except (RedisError, DragAnythingError, ClientError) as error:
             log.warning("sweep_failed", error=str(error))
         time.sleep(config.heartbeat_s)  # not stopping.wait, whose lock the handler could meet

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import secrets
 import socket
+import sys
 import threading
 
 import structlog
 
-from jobs.connection import connect_patiently
+from jobs.connection import Misconfigured, connect_patiently
 from jobs.logs import configure_logs
 from jobs.models import ModelCard
 from jobs.registry import Registry
@@ -33,7 +34,10 @@ def main() -> None:
     """Serve until a signal comes."""
     config = settings()
     configure_logs(config)
-    run(config)
+    try:
+        run(config)
+    except Misconfigured as error:
+        sys.exit(str(error))
 
 
 def run(config: Settings) -> None:
@@ -47,15 +51,17 @@ def run(config: Settings) -> None:
     storage.create_bucket()
     registry = Registry(redis, config.lease_s)
     name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    for pipeline in pipelines.values():
-        registry.announce(name, describe(pipeline))
+    cards = [describe(pipeline) for pipeline in pipelines.values()]
+    for card in cards:
+        registry.announce(name, card)
     drained = threading.Event()
-    with Pulse(registry, name, list(pipelines), config.heartbeat_s) as pulse:
+    with Pulse(registry, name, cards, config.heartbeat_s) as pulse:
         executor = Executor(pipelines, redis, storage, config, pulse, drained)
-        worker = WarmWorker(redis, name, list(pipelines), executor.execute)
+        worker = WarmWorker(redis, name, list(pipelines), executor.execute_next)
         threading.Thread(target=_drain, args=(worker.stopping, drained, config.drain_s), daemon=True).start()
         log.info("worker_ready", worker=name, models=list(pipelines))
         worker.run()
+        executor.close()
     log.info("worker_stopped", worker=name)
 
 

@@ -1,4 +1,4 @@
-"""The worker's pulse: a thread that says it is alive, and keeps the lease of what it is rendering."""
+"""The worker's pulse: a thread that says it is alive, and keeps the leases of what it is rendering."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import structlog
 from redis.exceptions import RedisError
 
+from jobs.models import ModelCard
 from jobs.registry import Registry
 from worker.attempt import Attempt
 
@@ -16,11 +17,11 @@ log = structlog.get_logger()
 class Pulse:
     """Beats every ``interval_s`` while the block lasts."""
 
-    def __init__(self, registry: Registry, worker: str, models: list[str], interval_s: float) -> None:
-        self.attempt: Attempt | None = None
+    def __init__(self, registry: Registry, worker: str, cards: list[ModelCard], interval_s: float) -> None:
+        self.attempts: set[Attempt] = set()
         self._registry = registry
         self._worker = worker
-        self._models = models
+        self._cards = cards
         self._interval_s = interval_s
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -32,15 +33,15 @@ class Pulse:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
-        for model in self._models:
-            self._registry.retire(self._worker, model)
+        for card in self._cards:
+            self._registry.retire(self._worker, card.name)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval_s):
             try:
-                for model in self._models:
-                    self._registry.beat(self._worker, model)
-                if (attempt := self.attempt) is not None:
+                for card in self._cards:
+                    self._registry.announce(self._worker, card)
+                for attempt in self.attempts.copy():
                     attempt.beat()
             except RedisError as error:
                 log.warning("beat_missed", error=str(error))

@@ -1,34 +1,33 @@
-"""One job: fetch its inputs, generate, encode, upload. What it returns is what gets committed."""
+"""One job in two parts: the first ends with latents and occupies the device, the second makes files of them."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from jobs.spec import Blob, JobSpec
+from jobs import faults
+from jobs.errors import Unavailable
+from jobs.spec import JobSpec
 from jobs.state import Artifact, Result, Stage
 from jobs.storage import Storage, attempt_prefix
-from model import DragAnythingPipeline, Entity
+from model import DragAnythingPipeline
 from worker.attempt import Attempt
 from worker.encode import MEDIA_TYPES, encode, frames_zip, poster
+from worker.inputs import Scene
 from worker.manifest import manifest
 from worker.overlay import overlay
 
 Frames = NDArray[np.uint8]
 Files = dict[str, tuple[str, bytes, str]]
 """Artifact name → file name, bytes, media type."""
-
-
-class DamagedInput(Exception):
-    """A stored input is not what its hash says, or no picture."""
+T = TypeVar("T")
 
 
 class NotFinite(Exception):
@@ -36,81 +35,33 @@ class NotFinite(Exception):
 
 
 @dataclass(frozen=True)
-class _Video:
-    frames: Frames
-    centres: NDArray[np.int32]  # [E, F, 2] in output pixels
+class Denoised:
+    """A job whose steps are done: latents [1, F, C, h, w] and where its entities were sent, in output pixels."""
+
+    latents: torch.Tensor
+    centres: NDArray[np.int32]  # [E, F, 2]
     sides: NDArray[np.int32]  # [E, F]
 
 
-def render(spec: JobSpec, pipeline: DragAnythingPipeline, storage: Storage, attempt: Attempt) -> Result:
-    """Make the video of a job and store all of its files; nothing is visible until the result is committed.
+def denoise(
+    spec: JobSpec, scene: Scene, pipeline: DragAnythingPipeline, attempt: Attempt, beside: Callable[[], None]
+) -> Denoised:
+    """Build the conditions and run the sampler. ``beside`` is called at each step and must return at once.
 
     Raises:
         Interruption: the attempt was canceled, drained, timed out or superseded.
-        NotFound, Unavailable, DamagedInput: an input could not be read.
         NotFinite: the model produced no numbers.
     """
-    attempt.report(Stage.LOADING)
-    image, entities = _fetch(spec, storage)
-    video = _generate(spec, image, entities, pipeline, attempt)
-    attempt.report(Stage.ENCODING)
-    files = _encode(spec, video)
-    attempt.report(Stage.UPLOADING)
-    artifacts = _upload(files, storage, attempt)
-    timings_s = attempt.finish()
-    document = manifest(spec, pipeline.card, video.frames, artifacts, timings_s)
-    key = attempt_prefix(attempt.job_id, attempt.id) + "manifest.json"
-    artifacts["manifest"] = storage.put(key, document, "application/json")
-    return Result(
-        artifacts=artifacts,
-        width=spec.width,
-        height=spec.height,
-        num_frames=spec.num_frames,
-        fps=spec.fps,
-        duration_s=round(spec.num_frames / spec.fps, 4),
-        seed=spec.seed,
-        timings_s=timings_s,
-    )
 
-
-def _fetch(spec: JobSpec, storage: Storage) -> tuple[Image.Image, list[Entity]]:
-    blobs = [spec.image, *(track.mask for track in spec.entities)]
-    with ThreadPoolExecutor(max_workers=min(len(blobs), 8)) as pool:
-        image, *masks = pool.map(lambda blob: _read(blob, storage), blobs)
-    upright = ImageOps.exif_transpose(image).convert("RGB")
-    entities = [
-        Entity(
-            mask=np.asarray(mask.convert("L")) > 0,
-            points=np.asarray(track.points, np.float64),
-            scale=None if track.scale is None else np.asarray(track.scale, np.float64),
-            control=track.control,
-        )
-        for mask, track in zip(masks, spec.entities, strict=True)
-    ]
-    return upright, entities
-
-
-def _read(blob: Blob, storage: Storage) -> Image.Image:
-    data = storage.get(blob.key)
-    if hashlib.sha256(data).hexdigest() != blob.sha256:
-        raise DamagedInput(blob.key)
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
-        raise DamagedInput(blob.key) from error
-    return image
-
-
-def _generate(
-    spec: JobSpec, image: Image.Image, entities: list[Entity], pipeline: DragAnythingPipeline, attempt: Attempt
-) -> _Video:
     def on_stage(stage: str, done: int, total: int) -> None:
         attempt.report(Stage(stage), done, total)
+        if stage == Stage.DENOISING:
+            faults.reach("mid_step")
+            beside()
 
     conditions = pipeline.condition(
-        image,
-        entities,
+        scene.image,
+        scene.entities,
         num_frames=spec.num_frames,
         width=spec.width,
         height=spec.height,
@@ -132,30 +83,83 @@ def _generate(
     )
     if not math.isfinite(float(latents.abs().max())):
         raise NotFinite(f"{pipeline.card.name} produced latents that are not finite")
-    frames = pipeline.decode(latents, spec.decode_chunk_size, on_stage)
-    return _Video(frames, conditions.conditioning.points, conditions.conditioning.sides)
+    return Denoised(latents, conditions.conditioning.points, conditions.conditioning.sides)
 
 
-def _encode(spec: JobSpec, video: _Video) -> Files:
+def finish(
+    spec: JobSpec, denoised: Denoised, pipeline: DragAnythingPipeline, storage: Storage, attempt: Attempt
+) -> Result:
+    """Decode, encode, store all files; nothing is visible until the result is committed.
+
+    Raises:
+        Interruption: the attempt was canceled, drained, timed out or superseded.
+    """
+    frames = pipeline.decode(
+        denoised.latents,
+        spec.decode_chunk_size,
+        lambda stage, done, total: attempt.report(Stage(stage), done, total),
+    )
+    attempt.report(Stage.ENCODING)
+    files = _encode(spec, frames, denoised)
+    attempt.report(Stage.UPLOADING)
+    faults.reach("before_upload")
+    artifacts = insist(lambda: _upload(files, storage, attempt), attempt, Stage.UPLOADING)
+    timings_s = attempt.finish()
+    document = manifest(spec, pipeline.card, frames, artifacts, timings_s)
+    key = attempt_prefix(attempt.job_id, attempt.id) + "manifest.json"
+    artifacts["manifest"] = insist(
+        lambda: storage.put(key, document, "application/json"), attempt, Stage.UPLOADING
+    )
+    faults.reach("after_upload")
+    return Result(
+        artifacts=artifacts,
+        width=spec.width,
+        height=spec.height,
+        num_frames=spec.num_frames,
+        fps=spec.fps,
+        duration_s=round(spec.num_frames / spec.fps, 4),
+        seed=spec.seed,
+        timings_s=timings_s,
+    )
+
+
+def insist(call: Callable[[], T], attempt: Attempt, stage: Stage) -> T:
+    """Ask the object store until it answers: rendered work is not thrown away because S3 is away for a while.
+
+    Raises:
+        Interruption: the attempt was canceled, drained, timed out or superseded in the meantime.
+    """
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            attempt.pause()
+            attempt.report(stage)
+
+
+def _encode(spec: JobSpec, frames: Frames, denoised: Denoised) -> Files:
     fmt = spec.output.format
     files: Files = {
-        "video": (f"video.{fmt}", encode(video.frames, fmt, spec.fps), MEDIA_TYPES[fmt]),
-        "poster": ("poster.jpg", poster(video.frames[0]), MEDIA_TYPES["jpeg"]),
+        "video": (f"video.{fmt}", encode(frames, fmt, spec.fps), MEDIA_TYPES[fmt]),
+        "poster": ("poster.jpg", poster(frames[0]), MEDIA_TYPES["jpeg"]),
     }
     if spec.output.overlay:
         labels = [track.label for track in spec.entities]
-        drawn = overlay(video.frames, video.centres, video.sides, labels)
+        drawn = overlay(frames, denoised.centres, denoised.sides, labels)
         files["overlay"] = ("overlay.mp4", encode(drawn, "mp4", spec.fps), MEDIA_TYPES["mp4"])
     if spec.output.frames:
-        files["frames"] = ("frames.zip", frames_zip(video.frames), MEDIA_TYPES["zip"])
+        files["frames"] = ("frames.zip", frames_zip(frames), MEDIA_TYPES["zip"])
     return files
 
 
 def _upload(files: Files, storage: Storage, attempt: Attempt) -> dict[str, Artifact]:
     prefix = attempt_prefix(attempt.job_id, attempt.id)
+
+    def put(name: str) -> Artifact:
+        filename, data, media_type = files[name]
+        artifact = storage.put(prefix + filename, data, media_type)
+        faults.reach("mid_upload")
+        return artifact
+
     with ThreadPoolExecutor(max_workers=len(files)) as pool:
-        puts = {
-            name: pool.submit(storage.put, prefix + filename, data, media_type)
-            for name, (filename, data, media_type) in files.items()
-        }
-        return {name: put.result() for name, put in puts.items()}
+        return dict(zip(files, pool.map(put, files), strict=True))

@@ -1,8 +1,7 @@
 """An RQ worker that keeps its models: no fork, no reload, our record instead of RQ's bookkeeping.
 
-RQ delivers the message and lists the worker; claiming, retrying, cancelling and ending are the record's
-(``jobs.store``). A message that is lost between pop and claim is sent again by the janitor, so the plain pop over
-several queues is enough.
+RQ wakes the worker and lists it; which job is next, claiming, retrying, cancelling and ending are the record's
+(``jobs.store``).
 """
 
 from __future__ import annotations
@@ -16,33 +15,31 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import SimpleWorker
-from rq.exceptions import DequeueTimeout
 from rq.serializers import JSONSerializer
 
-from jobs import queue
+from jobs import faults, queue
 
 log = structlog.get_logger()
 
 POLL_S = 1
-"""The longest block on an empty queue: what a stop waits for at most."""
+"""The longest sleep: what a stop, or a message that was lost, waits for at most."""
 LISTED_S = 30
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class WarmWorker(SimpleWorker):
-    """Hands the id of each job that may be ready to ``serve``, one after the other, until told to stop."""
+    """Calls ``serve`` for one job after the other until told to stop, and sleeps while it finds none."""
 
-    def __init__(self, redis: Redis, name: str, models: list[str], serve: Callable[[str], None]) -> None:
-        queues = [item for model in models for item in queue.queues(redis, model)]
-        queues.sort(key=lambda item: queue.PRIORITIES.index(item.name.rpartition("-")[2]))
+    def __init__(self, redis: Redis, name: str, models: list[str], serve: Callable[[], bool]) -> None:
         super().__init__(
-            queues,
+            [queue.queue(redis, model) for model in models],
             name=name,
             connection=redis,
-            job_class=queue.RenderMessage,
+            job_class=queue.WakeMessage,
             serializer=JSONSerializer,
             worker_ttl=LISTED_S,
         )
+        self._models = models
         self._serve = serve
         self.stopping = threading.Event()
 
@@ -53,36 +50,19 @@ class WarmWorker(SimpleWorker):
         self.register_birth()  # type: ignore[no-untyped-call]
         try:
             while not self.stopping.is_set():
-                job_id = self._next()
-                if job_id is not None:
-                    self._serve(job_id)
+                self._turn()
         finally:
             self.register_death()  # type: ignore[no-untyped-call]
 
-    def _next(self) -> str | None:
+    def _turn(self) -> None:
         try:
-            self.heartbeat()
-            found = self.queue_class.dequeue_any(
-                self.queues,
-                POLL_S,
-                connection=self.connection,
-                job_class=self.job_class,
-                serializer=self.serializer,
-            )
-            if found is None:
-                return None
-            message, _ = found
-            message.delete(remove_from_queue=False)
-            return queue.job_id_of(message)
-        except DequeueTimeout:
-            return None
+            if not self._serve():
+                self.heartbeat()
+                if queue.sleep(self.connection, self._models, POLL_S):
+                    faults.reach("after_pop")
         except RedisError as error:
             log.warning("redis_away", error=str(error))
             time.sleep(POLL_S)  # not stopping.wait, whose lock the handler could meet
-            return None
-        except Exception as error:  # noqa: BLE001 - whatever a message holds, it must not end the worker
-            log.warning("message_unreadable", error=str(error))
-            return None
 
     def _stop(self, *_: object) -> None:
         for number in SIGNALS:  # setting an event is not reentrant

@@ -16,14 +16,38 @@ local function holds(job, attempt_id)
   return held[1] == 'running' and held[2] == attempt_id
 end
 
--- The only way into a terminal state: take the job off every work list and start its retention.
+-- The running jobs of an owner are full; '' is no limit.
+local function limited(owner, max_running)
+  return max_running and max_running ~= '' and redis.call('SCARD', 'da:owner-running:' .. owner) >= tonumber(max_running)
+end
+
+-- Every active job is on one of two lists, by model and by owner. Places in a queue move: whoever waits is told.
+local function wait(job, id)
+  local held = redis.call('HMGET', job, 'model', 'owner', 'place')
+  redis.call('ZADD', 'da:queued:' .. held[1], held[3], id)
+  redis.call('SADD', 'da:owner-queued:' .. held[2], id)
+end
+
+local function run(job, id, lease_ms)
+  redis.call('ZADD', 'da:running', now_ms() + lease_ms, id)
+  redis.call('SADD', 'da:owner-running:' .. redis.call('HGET', job, 'owner'), id)
+end
+
+local function leave(job, id)
+  local held = redis.call('HMGET', job, 'model', 'owner')
+  if redis.call('ZREM', 'da:queued:' .. held[1], id) == 1 then changed('queue:' .. held[1]) end
+  redis.call('SREM', 'da:owner-queued:' .. held[2], id)
+  redis.call('ZREM', 'da:running', id)
+  redis.call('SREM', 'da:owner-running:' .. held[2], id)
+  redis.call('ZREM', 'da:deadlines', id)
+end
+
+-- The only way into a terminal state: take the job off every list of active ones and start its retention.
 local function finish(job, id, status, retention_ms)
   local now = now_ms()
-  local model = redis.call('HGET', job, 'model')
+  leave(job, id)
+  redis.call('HDEL', 'da:work:' .. redis.call('HGET', job, 'model'), id)
   redis.call('HSET', job, 'status', status, 'finished_ms', now, 'expires_ms', now + retention_ms)
-  redis.call('ZREM', 'da:queued:' .. model, id)
-  redis.call('ZREM', 'da:running', id)
-  redis.call('ZREM', 'da:deadlines', id)
   redis.call('ZADD', 'da:expiring', now + retention_ms, id)
   changed(id)
 end

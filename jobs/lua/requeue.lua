@@ -22,7 +22,7 @@ if redis.call('HGET', job, 'cancel_requested') == '1' then
   return 'canceled'
 end
 redis.call('HSET', job, 'status', 'queued', 'attempt_id', '', 'stage', 'queued', 'step', 0, 'fraction', 0)
-redis.call('ZREM', 'da:running', id)
-redis.call('ZADD', 'da:queued:' .. redis.call('HGET', job, 'model'), redis.call('HGET', job, 'place'), id)
+leave(job, id)
+wait(job, id)
 changed(id)
 return 'queued'

@@ -91,13 +91,13 @@ def test_the_inputs_are_stored_under_their_hashes(client: TestClient, store: Sto
     assert s3.get_object(Bucket="draganything", Key=spec.image.key)["Body"].read() == doors.picture()
 
 
-def test_the_message_waits_in_the_queue_of_its_model_and_priority(client: TestClient, redis: Redis) -> None:
-    ids = [created(client, priority=priority)["id"] for priority in ("low", "high")]
-    high, normal, low = queue.queues(redis, "tiny")
-    assert [name.partition("_")[0] for name in high.job_ids] == [ids[1]]
-    assert normal.job_ids == []
-    assert [name.partition("_")[0] for name in low.job_ids] == [ids[0]]
-    assert client.get(f"/v1/jobs/{ids[0]}").json()["queue_position"] == 2
+def test_the_job_waits_in_the_queue_of_its_model_and_a_worker_is_woken(
+    client: TestClient, redis: Redis, store: Store
+) -> None:
+    low, high = (created(client, priority=priority)["id"] for priority in ("low", "high"))
+    assert store.queued("tiny") == [high, low]
+    assert client.get(f"/v1/jobs/{low}").json()["queue_position"] == 2
+    assert queue.sleep(redis, ["tiny"], 1)
 
 
 def test_defaults_come_from_the_model(client: TestClient, store: Store) -> None:

@@ -20,14 +20,16 @@ def test_alive(api: TestClient) -> None:
 def test_ready_names_each_neighbour(client: TestClient) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "checks": {"redis": "ok", "s3": "ok", "workers": "ok"}}
+    checks = {"redis": "ok", "s3": "ok", "workers": "ok"}
+    assert answer.json() == {"status": "ok", "checks": checks, "models": {"tiny": 1}}
 
 
 def test_not_ready_without_a_worker(client: TestClient, redis: Redis) -> None:
-    redis.delete(*redis.keys("da:worker:*"))
+    redis.delete("da:workers:tiny")
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
     assert answer.json()["checks"] == {"redis": "ok", "s3": "ok", "workers": "no worker is alive"}
+    assert answer.json()["models"] == {"tiny": 0}
     assert client.get("/v1/models").json()["models"]  # jobs are still accepted
 
 

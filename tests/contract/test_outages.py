@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -85,22 +86,43 @@ def test_s3_is_away_and_nothing_is_left(own: Stack, monkeypatch: pytest.MonkeyPa
         assert answer.status_code == 202
 
 
-def test_a_record_that_can_not_be_written_leaves_no_objects(
-    own: Stack, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    s3 = own.seaweed.client()
-    before = doors.objects(s3)
-    store = client.app.state.doors.store  # type: ignore[attr-defined]
+def test_a_record_whose_answer_never_came(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis died after it had written the record: the job is there, with its inputs, and its key means it."""
+    services = client.app.state.doors  # type: ignore[attr-defined]
+    create = services.store.create
+    before = set(services.store.queued("tiny"))
 
-    monkeypatch.setattr(store, "create", away)
-    refused(client, "record")
-    assert doors.objects(s3) == before
-    s3.close()
+    def unheard(*args: Any, **options: Any) -> None:
+        create(*args, **options)
+        away()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(services.store, "create", unheard)
+        refused(client, "record")
+    (job_id,) = set(services.store.queued("tiny")) - before
+    answer = client.post("/v1/generate", json=doors.request(), headers={"Idempotency-Key": "record"})
+    assert (answer.status_code, answer.json()["id"]) == (202, job_id)
+    spec = services.store.get(job_id).spec
+    for blob in (spec["image"], *(track["mask"] for track in spec["entities"])):
+        assert services.storage.get(blob["key"])
+
+
+def test_a_record_that_was_not_written_gives_its_key_back(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = client.app.state.doors  # type: ignore[attr-defined]
+    before = services.store.queued("tiny")
+    with monkeypatch.context() as patch:
+        patch.setattr(services.store, "create", away)
+        refused(client, "unwritten")
+    assert services.store.queued("tiny") == before
+    answer = client.post("/v1/generate", json=doors.request(), headers={"Idempotency-Key": "unwritten"})
+    assert answer.status_code == 202
 
 
 def test_a_message_that_can_not_be_sent_costs_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record is the truth: the janitor sends the message again."""
-    monkeypatch.setattr(queue, "enqueue", away)
+    """The record is the truth: a worker looks at it by itself."""
+    monkeypatch.setattr(queue, "wake", away)
     answer = client.post("/v1/generate", json=doors.request())
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
 

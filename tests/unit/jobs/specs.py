@@ -6,7 +6,8 @@ from typing import Any
 
 from jobs.models import ModelCard
 from jobs.spec import Blob, EntityTrack, JobSpec, Output
-from jobs.state import Artifact, Result
+from jobs.state import Artifact, Record, Result
+from jobs.store import NewJob, Store, new_id
 
 BLOB = Blob(key="inputs/none", sha256="0" * 64, width=64, height=64)
 
@@ -75,3 +76,9 @@ def make_result(key: str = "jobs/none/video.mp4") -> Result:
         seed=7,
         timings_s={"denoising": 0.1},
     )
+
+
+def record_one(store: Store, job_id: str | None = None, owner: str = "alice", **changes: Any) -> Record:
+    """The record of a new job; ``changes`` as in ``make_spec``."""
+    (record,) = store.create(owner, [NewJob(job_id or new_id(), make_spec(**changes))])
+    return record

@@ -9,11 +9,12 @@ import pytest
 from redis import Redis
 
 from jobs.events import CHANNEL, Feed
+from jobs.settings import Settings
 from jobs.store import Store, new_attempt_id, new_id
 from local.ports import choose
 from local.process import Process
 from local.valkey import Valkey
-from tests.unit.jobs.specs import make_result, make_spec
+from tests.unit.jobs.specs import make_result, record_one
 
 
 async def subscribed(redis: Redis) -> None:
@@ -30,7 +31,7 @@ async def rings(event: asyncio.Event) -> None:
 
 def follow(redis_url: str, scenario: Callable[[Feed], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with Feed(redis_url).running() as feed:
+        async with Feed(Settings(redis_url=redis_url)).running() as feed:
             await scenario(feed)
 
     asyncio.run(run())
@@ -42,7 +43,7 @@ def test_every_transition_wakes_the_listener(store: Store, redis_url: str) -> No
         job_id, attempt = new_id(), new_attempt_id()
         async with feed.listen(job_id) as changed:
             for change in (
-                lambda: store.create(job_id, "", make_spec()),
+                lambda: record_one(store, job_id, ""),
                 lambda: store.claim(job_id, attempt),
                 lambda: store.beat(job_id, attempt, {"step": 1}),
                 lambda: store.hand_back(job_id, attempt),
@@ -59,7 +60,7 @@ def test_every_transition_wakes_the_listener(store: Store, redis_url: str) -> No
 def test_others_sleep_on(store: Store, redis_url: str) -> None:
     async def scenario(feed: Feed) -> None:
         await subscribed(store.redis)
-        mine, other = (store.create(new_id(), "", make_spec()).id for _ in range(2))
+        mine, other = (record_one(store, owner="").id for _ in range(2))
         async with feed.listen(mine) as changed, feed.listen(other) as other_changed:
             await asyncio.sleep(0)
             changed.clear()

@@ -25,7 +25,7 @@ def test_who_does_not_beat_is_not_alive(redis: Redis) -> None:
     registry = Registry(redis, lease_s=0.05)
     registry.announce("one", make_card())
     until(lambda: registry.alive() == 0)
-    Registry(redis, lease_s=1000).beat("one", "tiny")
+    Registry(redis, lease_s=1000).announce("one", make_card())
     assert registry.alive() == 1
 
 

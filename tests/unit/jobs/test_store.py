@@ -14,18 +14,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from jobs.errors import IdempotencyInFlight, IdempotencyMismatch, NotFound, QueueFull
+from jobs.errors import IdempotencyInFlight, IdempotencyMismatch, NotFound, QueueFull, RateLimited
 from jobs.settings import Settings
 from jobs.state import Failure, JobWarning, Stage, Status
-from jobs.store import Store, new_attempt_id, new_id
+from jobs.store import NewJob, Quota, Store, new_attempt_id, new_id
 from tests.harness import until
-from tests.unit.jobs.specs import make_result, make_spec
+from tests.unit.jobs.specs import make_result, make_spec, record_one
 
 Answer = TypeVar("Answer")
 
 
 def queue_one(store: Store, **changes: Any) -> str:
-    return store.create(new_id(), "alice", make_spec(**changes)).id
+    return record_one(store, **changes).id
 
 
 def start(store: Store, job_id: str) -> str:
@@ -51,7 +51,7 @@ def next_millisecond(store: Store) -> None:
 def test_a_new_record(store: Store) -> None:
     spec = make_spec(priority="high", num_inference_steps=9)
     warning = JobWarning(code="trajectory_leaves_image", detail="…", pointer="/entities/0")
-    record = store.create(new_id(), "alice", spec, [warning])
+    (record,) = store.create("alice", [NewJob(new_id(), spec, (warning,))])
 
     assert record == store.get(record.id, "alice")
     assert make_spec(**record.spec) == spec
@@ -183,6 +183,22 @@ def test_a_job_returns_to_its_old_place(store: Store, way: str) -> None:
     assert (record.status, record.attempt_id, record.progress.stage) == (Status.QUEUED, None, Stage.QUEUED)
 
 
+def test_nothing_starves(redis: Redis, settings: Settings) -> None:
+    """Whoever came a head start earlier is served first, whatever the priorities."""
+    store = Store(redis, settings.model_copy(update={"priority_head_start_s": 0.02}))
+    low = queue_one(store, priority="low")
+    overtakes = queue_one(store, priority="high")
+    came = store.redis.time()
+    until(lambda: _ms(store.redis.time()) - _ms(came) > 50)
+    assert store.queued("tiny") == [overtakes, low]
+    too_late = queue_one(store, priority="high")
+    assert store.queued("tiny") == [overtakes, low, too_late]
+
+
+def _ms(server_time: tuple[int, int]) -> float:
+    return server_time[0] * 1000 + server_time[1] / 1000
+
+
 def test_models_have_queues_of_their_own(store: Store) -> None:
     tiny, other = queue_one(store), queue_one(store, model="other")
     assert (store.queued("tiny"), store.queued("other")) == ([tiny], [other])
@@ -194,7 +210,7 @@ def test_a_full_queue_refuses_and_keeps_what_it_has(redis: Redis, settings: Sett
     first, second = queue_one(store), queue_one(store)
     refused = new_id()
     with pytest.raises(QueueFull) as caught:
-        store.create(refused, "alice", make_spec())
+        record_one(store, refused)
     assert caught.value.retry_after_s
     with pytest.raises(NotFound):
         store.get(refused)
@@ -204,6 +220,86 @@ def test_a_full_queue_refuses_and_keeps_what_it_has(redis: Redis, settings: Sett
     assert store.hand_back(first, attempt), "what was accepted is never dropped"
     assert store.count_queued("tiny") == 3
     assert second in store.queued("tiny")
+
+
+# -- several at once, limits ------------------------------------------------------------------------------------
+
+
+def test_all_or_none(redis: Redis, settings: Settings) -> None:
+    store = Store(redis, settings.model_copy(update={"max_queued": 3}))
+    first = [NewJob(new_id(), make_spec()) for _ in range(2)]
+    records = store.create("alice", first, group="g")
+    assert [record.id for record in records] == store.queued("tiny") == [job.id for job in first], "in order"
+    assert {record.group for record in records} == {"g"}
+    with pytest.raises(QueueFull):
+        store.create("alice", [NewJob(new_id(), make_spec()) for _ in range(2)], group="h", key="k")
+    assert store.count_queued("tiny") == 2
+    for unknown in ("h", "other"):
+        with pytest.raises(NotFound):
+            store.group(unknown)
+    assert store.reserve("alice", "k", "body") is None, "a refused batch keeps no key"
+
+
+def test_a_group(store: Store) -> None:
+    store.reserve("alice", "k", "body")
+    jobs = [NewJob(new_id(), make_spec(seed=seed)) for seed in range(3)]
+    store.create("alice", jobs, group="g", key="k", fingerprint="body")
+    assert store.reserve("alice", "k", "body") == "g", "the key means the whole group"
+    with pytest.raises(NotFound):
+        store.group("g", "mallory")
+    assert [record.spec["seed"] for record in store.group("g", "alice")] == [0, 1, 2]
+    for job in jobs:
+        store.cancel(job.id)
+    store.forget(jobs[1].id)
+    assert [record.id for record in store.group("g")] == [jobs[0].id, jobs[2].id]
+    store.forget(jobs[0].id)
+    store.forget(jobs[2].id)
+    assert store.redis.keys("da:*") == []
+
+
+def test_a_quota_on_waiting_jobs(store: Store) -> None:
+    def accept(owner: str) -> str:
+        (record,) = store.create(owner, [NewJob(new_id(), make_spec())], quota=Quota(queued=2))
+        return record.id
+
+    first, second = accept("alice"), accept("alice")
+    with pytest.raises(RateLimited) as caught:
+        accept("alice")
+    assert caught.value.retry_after_s
+    accept("bob")
+    start(store, first)
+    third = accept("alice")
+    store.cancel(second)
+    store.cancel(third)
+    accept("alice")
+    accept("alice")
+    with pytest.raises(RateLimited):
+        accept("alice")
+
+
+def test_a_quota_on_running_jobs(store: Store) -> None:
+    """What is over it waits without holding anybody else up."""
+    greedy = [
+        store.create("alice", [NewJob(new_id(), make_spec())], quota=Quota(running=1))[0].id for _ in range(60)
+    ]
+    polite = record_one(store, owner="bob").id
+    assert store.next(["tiny"], 2) == greedy[:2]
+    attempt = start(store, greedy[0])
+    assert store.next(["tiny"], 2) == [polite]
+    assert not store.claim(greedy[1], new_attempt_id())
+    assert store.get(greedy[1]).queue_position == 1
+    store.hand_back(greedy[0], attempt)
+    assert store.next(["tiny"], 1) == [greedy[0]]
+    store.succeed(greedy[0], start(store, greedy[0]), make_result())
+    assert store.next(["tiny"], 1) == [greedy[1]]
+
+
+def test_what_a_worker_may_take(store: Store) -> None:
+    assert store.next(["tiny", "other"], 5) == []
+    ids = [queue_one(store, model=model) for model in ("tiny", "other", "third", "tiny")]
+    assert store.next(["tiny", "other"], 5) == [ids[0], ids[1], ids[3]], "in one order over its models"
+    assert store.next(["other"], 5) == [ids[1]]
+    assert store.next(["tiny", "other"]) == [ids[0]]
 
 
 # -- leases, deadlines, retention -----------------------------------------------------------------------------
@@ -291,7 +387,7 @@ def test_an_idempotency_key(store: Store) -> None:
     with pytest.raises(IdempotencyInFlight):
         store.reserve("alice", "k", "body")
     job_id = new_id()
-    store.create(job_id, "alice", make_spec(), key="k", fingerprint="body")
+    store.create("alice", [NewJob(job_id, make_spec())], key="k", fingerprint="body")
     for _ in range(2):
         assert store.reserve("alice", "k", "body") == job_id
         with pytest.raises(IdempotencyMismatch):
@@ -309,7 +405,7 @@ def test_a_key_whose_request_died_comes_back(store: Store) -> None:
     store.reserve("alice", "k", "body")
     (name,) = store.redis.keys("da:idempotency:*")
     assert 0 < store.redis.ttl(name) <= 60
-    store.create(new_id(), "alice", make_spec(), key="k", fingerprint="body")
+    store.create("alice", [NewJob(new_id(), make_spec())], key="k", fingerprint="body")
     assert store.redis.ttl(name) > 3600
 
 
@@ -317,7 +413,7 @@ def test_a_key_ends_with_its_job(store: Store) -> None:
     """Else the same request would be answered with a job that is gone."""
     store.reserve("alice", "k", "body")
     job_id = new_id()
-    store.create(job_id, "alice", make_spec(), key="k", fingerprint="body")
+    store.create("alice", [NewJob(job_id, make_spec())], key="k", fingerprint="body")
     store.cancel(job_id)
     store.forget(job_id)
     assert store.reserve("alice", "k", "body") is None
@@ -376,14 +472,14 @@ def asked_twice(call: Callable[[], Answer]) -> Answer:
 
 def test_lost_answer_to_create(forgetful: Store) -> None:
     job_id = new_id()
-    record = asked_twice(lambda: forgetful.create(job_id, "alice", make_spec()))
+    record = asked_twice(lambda: record_one(forgetful, job_id))
     assert forgetful.queued("tiny") == [record.id], "its own place is not taken for another's"
 
 
 def test_lost_answer_to_create_while_a_worker_is_quick(store: Store) -> None:
     job_id = queue_one(store)
     attempt = start(store, job_id)
-    store.create(job_id, "alice", make_spec())
+    record_one(store, job_id)
     assert store.beat(job_id, attempt) == "ok"
     assert store.queued("tiny") == []
 

@@ -23,7 +23,7 @@ from redis import Redis
 from jobs.errors import NotFound, QueueFull
 from jobs.settings import Settings
 from jobs.state import TRANSITIONS, Failure, Status
-from jobs.store import RANKS, Store
+from jobs.store import HEAD_STARTS, NewJob, Store
 from tests.unit.jobs.specs import make_result, make_spec
 
 IDS = ("job1", "job2", "job3")
@@ -53,8 +53,7 @@ CALLS: dict[str, tuple[Status, ...]] = {
 class Job:
     """What a record should say."""
 
-    rank: int
-    place: float = 0.0
+    place: float
     status: Status = Status.QUEUED
     holder: str = ""
     attempt: int = 0
@@ -99,7 +98,7 @@ class Life(RuleBasedStateMachine):
         name = self.dice.choice(calls)
         if name == "create":
             deadline = self.dice.choice([None, 1000.0])
-            return self.create(self.dice.choice(IDS), self.dice.choice(sorted(RANKS)), deadline)
+            return self.create(self.dice.choice(IDS), self.dice.choice(sorted(HEAD_STARTS)), deadline)
         job_id, job = self.choose(*CALLS[name])
         call: Callable[[str, Job | None, str], None] = getattr(self, name)
         return call(job_id, job, self.caller(job))
@@ -122,7 +121,7 @@ class Life(RuleBasedStateMachine):
         full = sum(job.status is Status.QUEUED for job in self.jobs.values()) >= MAX_QUEUED
         known = job_id in self.jobs
         try:
-            self.store.create(job_id, "alice", spec)
+            self.store.create("alice", [NewJob(job_id, spec)])
         except QueueFull:
             assert full
             assert not known
@@ -131,7 +130,7 @@ class Life(RuleBasedStateMachine):
         if not known:
             place = self.redis.zscore("da:queued:tiny", job_id)
             assert place is not None
-            self.jobs[job_id] = Job(rank=RANKS[priority], place=place, deadline=deadline is not None)
+            self.jobs[job_id] = Job(place=place, deadline=deadline is not None)
 
     # -- running -----------------------------------------------------------------------------------------------
 
@@ -294,8 +293,12 @@ class Life(RuleBasedStateMachine):
         queued, running, expiring, deadlines, owned = self.listed(
             "queued:tiny", "running", "expiring", "deadlines", "owned:alice"
         )
+        members = {name: self.redis.smembers(f"da:owner-{name}:alice") for name in ("queued", "running")}
+        assert members == {"queued": {i.encode() for i in queued}, "running": {i.encode() for i in running}}
+        work = cast("list[bytes]", self.redis.hkeys("da:work:tiny"))
+        assert {i.decode() for i in work} == waiting | having(Status.RUNNING)
         assert queued == sorted(waiting, key=lambda i: (self.jobs[i].place, i))
-        assert all(self.jobs[i].place // 1e13 == self.jobs[i].rank for i in waiting)
+        assert self.store.next(["tiny"], len(IDS)) == queued
         assert set(running) == having(Status.RUNNING)
         assert set(expiring) == {i for i, job in self.jobs.items() if job.status.terminal}
         assert set(deadlines) == {i for i, job in self.jobs.items() if job.deadline}

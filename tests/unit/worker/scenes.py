@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs import queue
 from jobs.settings import Settings
 from jobs.spec import Blob, EntityTrack
 from jobs.storage import Storage, job_prefix
-from jobs.store import Store, new_id
+from jobs.store import NewJob, Store, new_id
 from tests.harness import clean_environ
 from tests.unit.jobs.specs import make_spec
 
@@ -33,14 +32,13 @@ def scene() -> tuple[Pixels, Pixels]:
 
 
 def submit(store: Store, storage: Storage, **changes: Any) -> str:
-    """Store a picture and a mask, write the record and send the message; the job's id."""
+    """Store a picture and a mask and write the record; the job's id."""
     job_id = new_id()
     picture, mask = scene()
     image_blob, mask_blob = _store(job_id, "image", picture, storage), _store(job_id, "mask", mask, storage)
     entity = EntityTrack(label="square", mask=mask_blob, points=[(28.0, 28.0), (40.0, 36.0)])
     spec = make_spec(**({"image": image_blob, "entities": [entity]} | changes))
-    record = store.create(job_id, "alice", spec)
-    queue.enqueue(store.redis, job_id, record.model, record.priority)
+    store.create("alice", [NewJob(job_id, spec)])
     return job_id
 
 

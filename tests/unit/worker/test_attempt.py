@@ -6,24 +6,25 @@ import pytest
 
 from jobs.errors import Canceled, DeadlinePassed, Drained, LeaseLost
 from jobs.state import Stage, Status, fraction
-from jobs.store import Store, new_id
-from tests.unit.jobs.specs import make_result, make_spec
+from jobs.store import Store
+from tests.unit.jobs.specs import make_result, record_one
 from tests.unit.worker.scenes import lapse
 from worker.attempt import Attempt
+from worker.watchdog import Watchdog
 
 
 def begin(store: Store, timeout_s: float = 1000.0) -> tuple[Attempt, threading.Event]:
     """An attempt that holds a new job, and the event that drains it."""
     drained = threading.Event()
-    job_id = store.create(new_id(), "alice", make_spec(num_inference_steps=4)).id
-    attempt = Attempt(store, job_id, timeout_s=timeout_s, drained=drained)
+    job_id = record_one(store, num_inference_steps=4).id
+    attempt = Attempt(store, job_id, timeout_s=timeout_s, drained=drained, watchdog=Watchdog(1000.0))
     assert attempt.claim()
     return attempt, drained
 
 
 def test_one_attempt_at_a_time(store: Store) -> None:
     attempt, drained = begin(store)
-    assert not Attempt(store, attempt.job_id, timeout_s=1, drained=drained).claim()
+    assert not Attempt(store, attempt.job_id, timeout_s=1, drained=drained, watchdog=Watchdog(1000.0)).claim()
 
 
 def test_what_is_reported_is_shown(store: Store) -> None:
@@ -125,5 +126,9 @@ def test_seconds_per_stage(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     attempt, _ = begin(store)
     for now, stage in [(1.0, Stage.CONDITIONING), (3.0, Stage.DENOISING), (7.0, Stage.DENOISING)]:  # noqa: B007
         attempt.report(stage)
-    now = 10.0
-    assert attempt.finish() == {"loading": 1.0, "conditioning": 2.0, "denoising": 7.0}
+    now = 8.0
+    attempt.rest()
+    now = 20.0
+    attempt.resume()
+    now = 22.0
+    assert attempt.finish() == {"loading": 1.0, "conditioning": 2.0, "denoising": 7.0}, "a rest is no work"

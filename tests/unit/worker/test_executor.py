@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -18,17 +18,19 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobs import queue
+from jobs.eta import Pace, Size
 from jobs.registry import Registry
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.state import Record, Result, Stage, Status
-from jobs.storage import Storage, attempt_prefix, job_prefix
+from jobs.storage import Storage, attempt_prefix, decision_key, inputs_prefix, job_prefix
 from jobs.store import Store, Verdict
 from local.ports import HOST, choose
 from local.stack import Stack
 from model import Conditions, DragAnythingPipeline, Entity
 from tests.harness import settings_of
 from tests.unit.worker.scenes import lapse, scene, submit
+from worker.attempt import Attempt
 from worker.executor import Executor
 from worker.pulse import Pulse
 
@@ -42,14 +44,16 @@ class Bench:
         self.pipeline = pipeline
         self.redis = redis
         self.storage = storage
+        self.settings = settings
         self.store = Store(redis, settings)
         self.drained = threading.Event()
         self.pulse = Pulse(Registry(redis, settings.lease_s), "bench", [], 1.0)
         self.executor = Executor({"tiny": pipeline}, redis, storage, settings, self.pulse, self.drained)
 
     def run(self, job_id: str) -> Record:
-        self.executor.execute(job_id)
-        assert self.pulse.attempt is None
+        assert self.executor.execute_next()
+        self.executor.close()
+        assert not self.pulse.attempts
         return self.store.get(job_id)
 
     def render(self, **changes: Any) -> Record:
@@ -197,7 +201,7 @@ def test_frames_are_what_the_pipeline_makes(pipeline: DragAnythingPipeline, rend
     assert rendered.manifest["frames_sha256"] == hashlib.sha256(frames.tobytes()).hexdigest()
 
 
-@pytest.mark.parametrize("ended", ["unknown", "canceled", "held by another"])
+@pytest.mark.parametrize("ended", ["canceled", "held by another"])
 def test_nothing_to_do(bench: Bench, monkeypatch: pytest.MonkeyPatch, ended: str) -> None:
     steps = at_step(monkeypatch, bench, 0, lambda: None)
     job_id = submit(bench.store, bench.storage)
@@ -206,7 +210,7 @@ def test_nothing_to_do(bench: Bench, monkeypatch: pytest.MonkeyPatch, ended: str
     elif ended == "held by another":
         bench.store.claim(job_id, "another")
     before = bench.store.get(job_id)
-    bench.executor.execute("unknown" if ended == "unknown" else job_id)
+    assert not bench.executor.execute_next()
     assert bench.store.get(job_id) == before
     assert steps == []
 
@@ -232,16 +236,14 @@ def test_cancel_after_the_upload(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_drained_job_goes_back_in_front(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first = submit(bench.store, bench.storage)
-    bench.redis.delete(queue.queues(bench.redis, "tiny")[1].key)  # its message is taken
     second = submit(bench.store, bench.storage)
     steps = at_step(monkeypatch, bench, 0, bench.drained.set)
     record = bench.run(first)
     assert steps == [0]
     assert (record.status, record.attempt, record.attempt_id) == (Status.QUEUED, 0, None)
     assert bench.objects(first) == INPUTS
-    order = [message.partition("_")[0] for message in queue.queues(bench.redis, "tiny")[1].job_ids]
-    assert order == [first, second]
-
+    assert bench.store.queued("tiny") == [first, second]
+    assert queue.sleep(bench.redis, ["tiny"], 1), "another worker is woken"
     assert bench.store.claim(first, "another")
     assert bench.store.get(first).attempt == 1
 
@@ -263,7 +265,12 @@ def test_a_lost_lease(bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str
         after_upload(monkeypatch, bench, another_takes_over)
     record = bench.run(job_id)
     assert (record.status, record.attempt_id, record.result) == (Status.RUNNING, "another", None)
-    assert bench.objects(job_id) == [kept.removeprefix(job_prefix(job_id)), *INPUTS]
+    left = [key for key in bench.storage.list(job_prefix(job_id)) if key != kept]
+    if moment == "before a step":
+        assert left == [job_prefix(job_id) + name for name in INPUTS]
+    else:  # it was the first to decide, so whoever holds the job now will commit its files
+        decided = Result.model_validate_json(bench.storage.get(decision_key(job_id)))
+        assert {artifact.key for artifact in decided.artifacts.values()} < set(left)
 
 
 def test_too_long(pipeline: DragAnythingPipeline, redis: Redis, storage: Storage, settings: Settings) -> None:
@@ -332,12 +339,184 @@ def test_out_of_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch, times: int
         assert error_code(record) == "out_of_memory"
 
 
-def test_an_object_store_that_went_away(bench: Bench, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+@pytest.mark.parametrize("moment", ["fetch", "upload"])
+def test_an_object_store_that_is_away_for_a_while(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, settings: Settings, moment: str
+) -> None:
+    """The attempt waits for it: nothing is lost, nothing is rendered twice."""
+    (port,) = choose(1)
+    dead, alive = (
+        Storage(settings.model_copy(update={"s3_endpoint": f"http://{HOST}:{port}"})),
+        bench.storage._client,
+    )
+    steps = at_step(monkeypatch, bench, 0, lambda: None)
+    pauses: list[int] = []
+
+    def come_back(_: Attempt) -> None:
+        pauses.append(1)
+        if len(pauses) == 2:
+            bench.storage._client = alive
+
+    monkeypatch.setattr(Attempt, "pause", come_back)
+    job_id = submit(bench.store, bench.storage)
+    if moment == "fetch":
+        bench.storage._client = dead._client
+    else:
+        at_step(monkeypatch, bench, 1, lambda: setattr(bench.storage, "_client", dead._client))
+    record = bench.run(job_id)
+    assert (record.status, record.attempt, len(pauses)) == (Status.SUCCEEDED, 1, 2)
+    assert steps.count(0) == 1
+
+
+def test_a_cancel_while_the_object_store_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
     (port,) = choose(1)
     dead = Storage(settings.model_copy(update={"s3_endpoint": f"http://{HOST}:{port}"}))
     job_id = submit(bench.store, bench.storage)
     monkeypatch.setattr(bench.storage, "_client", dead._client)
-    assert error_code(bench.run(job_id)) == "storage_away"
+    monkeypatch.setattr(Attempt, "pause", lambda _: bench.store.cancel(job_id))
+    assert bench.run(job_id).status is Status.CANCELED
+
+
+# -- several jobs, several attempts ---------------------------------------------------------------------------
+
+
+def test_another_worker_was_faster(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (submit(bench.store, bench.storage) for _ in range(2))
+    following = Store.next
+
+    def slowly(store: Store, models: Iterable[str], count: int = 1) -> list[str]:
+        ids = following(store, models, count)
+        store.claim(first, "another")
+        return ids
+
+    monkeypatch.setattr(Store, "next", slowly)
+    assert bench.run(second).status is Status.SUCCEEDED
+    assert bench.store.get(first).attempt_id == "another"
+
+
+def test_the_next_job_denoises_beside_the_tail_of_the_last(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (submit(bench.store, bench.storage) for _ in range(2))
+    denoising, put = threading.Event(), bench.storage.put
+
+    def upload(key: str, body: bytes, media_type: str) -> Any:
+        if first in key:
+            assert denoising.wait(60), "the tail ends before the next job begins"
+        return put(key, body, media_type)
+
+    def observe() -> None:
+        if bench.store.get(second).status is Status.RUNNING:
+            denoising.set()
+
+    monkeypatch.setattr(bench.storage, "put", upload)
+    at_step(monkeypatch, bench, 1, observe)
+    assert bench.executor.execute_next()
+    assert bench.executor.execute_next()
+    bench.executor.close()
+    assert {bench.store.get(job_id).status for job_id in (first, second)} == {Status.SUCCEEDED}
+
+
+def test_the_next_inputs_are_fetched_beside_the_steps(bench: Bench) -> None:
+    first, second = (submit(bench.store, bench.storage) for _ in range(2))
+    assert bench.run(first).status is Status.SUCCEEDED
+    bench.storage.delete(inputs_prefix(second))
+    assert bench.run(second).status is Status.SUCCEEDED, "they are here already"
+
+
+def test_inputs_that_were_fetched_for_another_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guess was wrong: a job of a higher priority came."""
+    first, guessed = (submit(bench.store, bench.storage) for _ in range(2))
+    bench.run(first)
+    urgent = submit(bench.store, bench.storage, priority="high", seed=3)
+    fetched: list[str] = []
+    get = bench.storage.get
+    monkeypatch.setattr(bench.storage, "get", lambda key: fetched.append(key) or get(key))  # type: ignore[func-returns-value]
+    assert bench.run(urgent).status is Status.SUCCEEDED
+    assert {key for key in fetched if urgent in key} >= set(bench.storage.list(inputs_prefix(urgent)))
+    assert bench.run(guessed).status is Status.SUCCEEDED
+
+
+def test_memory_that_is_short_in_the_tail(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try of a job is alone on the device."""
+    first, second = (submit(bench.store, bench.storage) for _ in range(2))
+    decode, tried = bench.pipeline.decode, []
+
+    def scarce(*args: Any, **options: Any) -> Any:
+        tried.append(1)
+        if len(tried) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(*args, **options)
+
+    monkeypatch.setattr(bench.pipeline, "decode", scarce)
+    bench.run(first)
+    records = [bench.store.get(job_id) for job_id in (first, second)]
+    while any(not record.status.terminal for record in records):
+        records = [bench.run(record.id) for record in records if not record.status.terminal]
+    assert {bench.store.get(job_id).status for job_id in (first, second)} == {Status.SUCCEEDED}
+    assert bench.store.get(first).attempt == 1
+
+
+def test_a_decision_of_an_attempt_that_died(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had stored everything and said so: the next attempt commits it and renders nothing."""
+    job_id = submit(bench.store, bench.storage)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "succeed", _away)
+        abandoned = bench.run(job_id)
+    assert abandoned.status is Status.RUNNING
+    steps = at_step(monkeypatch, bench, 0, lambda: None)
+    lapse(bench.store, job_id)
+    assert bench.store.reclaim(job_id)
+    record = bench.run(job_id)
+    assert (record.status, record.attempt, steps) == (Status.SUCCEEDED, 2, [])
+    assert record.result is not None
+    assert record.result.artifacts["video"].key.startswith(attempt_prefix(job_id, str(abandoned.attempt_id)))
+    assert all(bench.storage.get(artifact.key) for artifact in record.result.artifacts.values())
+
+
+def _away(*_: object) -> Verdict:
+    raise RedisConnectionError("away for minutes")
+
+
+@pytest.mark.parametrize("decided", ["before", "after"])
+def test_a_zombie_and_its_successor(bench: Bench, monkeypatch: pytest.MonkeyPatch, decided: str) -> None:
+    """An attempt that was frozen comes back when the job has moved on: there is one result all the same."""
+    job_id = submit(bench.store, bench.storage)
+    successor = Bench(bench.pipeline, bench.redis, bench.storage, bench.settings)
+    put_once = bench.storage.put_once
+    nested: list[int] = []
+
+    def take_over() -> None:
+        lapse(bench.store, job_id)
+        assert bench.store.reclaim(job_id)
+        assert successor.run(job_id).status is Status.SUCCEEDED
+
+    def thaw(key: str, body: bytes, media_type: str) -> bytes:
+        if nested:
+            return put_once(key, body, media_type)
+        nested.append(1)
+        if decided == "before":
+            take_over()
+            return put_once(key, body, media_type)
+        lies_there = put_once(key, body, media_type)
+        take_over()
+        return lies_there
+
+    monkeypatch.setattr(bench.storage, "put_once", thaw)
+    record = bench.run(job_id)
+    assert (record.status, record.attempt) == (Status.SUCCEEDED, 2)
+    assert record.result is not None
+    assert bench.storage.get(decision_key(job_id)) == record.result.model_dump_json().encode()
+    files = {artifact.key for artifact in record.result.artifacts.values()}
+    left = set(bench.storage.list(job_prefix(job_id))) - {decision_key(job_id)}
+    assert {key for key in left if not key.startswith(inputs_prefix(job_id))} == files
+
+
+def test_the_pace_is_learned(bench: Bench) -> None:
+    record = bench.render()
+    assert record.result is not None
+    (cost,) = Pace(bench.redis).costs("tiny", [Size.of(record)]) or []
+    assert cost.total == pytest.approx(sum(record.result.timings_s.values()), abs=1e-3)
 
 
 def test_a_commit_whose_answer_never_came(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

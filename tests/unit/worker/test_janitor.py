@@ -3,37 +3,32 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
 
 from jobs import queue
 from jobs.errors import NotFound
-from jobs.registry import Registry
 from jobs.settings import Settings
 from jobs.state import Failure, Status
 from jobs.storage import Storage, job_prefix
 from jobs.store import Store
 from local.ports import HOST, choose
 from tests.harness import until
-from tests.unit.jobs.specs import make_card, make_result
+from tests.unit.jobs.specs import make_result
 from tests.unit.worker.scenes import ROOT, environ, lapse, submit
 from worker.janitor import Janitor
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 @pytest.fixture
 def janitor(redis: Redis, storage: Storage, settings: Settings) -> Janitor:
-    Registry(redis, 1000.0).announce("w", make_card())
     return Janitor(redis, storage, settings)
-
-
-def take_messages(redis: Redis) -> list[str]:
-    """Pop every message, as workers do that die before they claim."""
-    taken = [name for waiting in queue.queues(redis, "tiny") for name in waiting.job_ids]
-    for waiting in queue.queues(redis, "tiny"):
-        redis.delete(waiting.key)
-    return [name.partition("_")[0] for name in taken]
 
 
 def end(store: Store, job_id: str) -> None:
@@ -43,15 +38,15 @@ def end(store: Store, job_id: str) -> None:
 
 def test_a_dead_workers_job_runs_again(janitor: Janitor, store: Store, storage: Storage) -> None:
     job_id = submit(store, storage)
-    take_messages(store.redis)
     assert store.claim(job_id, "first")
     janitor.sweep()
-    assert take_messages(store.redis) == [], "its worker still beats"
+    assert store.queued("tiny") == [], "its worker still beats"
 
     lapse(store, job_id)
     later = submit(store, storage)
     janitor.sweep()
-    assert take_messages(store.redis) == [job_id, later], "at the front"
+    assert store.queued("tiny") == [job_id, later], "at the front"
+    assert queue.sleep(store.redis, ["tiny"], 1), "somebody is woken"
     assert store.claim(job_id, "second")
     record = store.get(job_id)
     assert (record.status, record.attempt, record.attempt_id) == (Status.RUNNING, 2, "second")
@@ -63,51 +58,14 @@ def test_a_job_that_kills_its_workers_is_given_up(
 ) -> None:
     job_id = submit(store, storage)
     for number in range(settings.max_attempts):
-        assert take_messages(store.redis) == [job_id]
+        assert store.queued("tiny") == [job_id]
         assert store.claim(job_id, f"attempt{number}")
         lapse(store, job_id)
         janitor.sweep()
-    assert take_messages(store.redis) == []
+    assert store.queued("tiny") == []
     error = store.get(job_id).error
     assert error is not None
     assert error.code == "worker_crashed"
-
-
-def test_a_lost_message_is_sent_again_after_two_sweeps(janitor: Janitor, store: Store, storage: Storage) -> None:
-    job_id = submit(store, storage, priority="high")
-    janitor.sweep()
-    assert take_messages(store.redis) == [job_id], "there was nothing to send"
-    janitor.sweep()
-    assert take_messages(store.redis) == [], "a worker may be about to claim it"
-    janitor.sweep()
-    assert queue.queues(store.redis, "tiny")[0].count == 1, "with its priority"
-    assert take_messages(store.redis) == [job_id]
-    janitor.sweep()
-    assert take_messages(store.redis) == [], "two sweeps each time"
-    janitor.sweep()
-    assert take_messages(store.redis) == [job_id]
-
-
-def test_a_job_that_was_claimed_in_between_gets_no_message(
-    janitor: Janitor, store: Store, storage: Storage
-) -> None:
-    job_id = submit(store, storage)
-    take_messages(store.redis)
-    janitor.sweep()
-    assert store.claim(job_id, "a")
-    janitor.sweep()
-    janitor.sweep()
-    assert take_messages(store.redis) == []
-
-
-def test_lost_messages_come_back_in_order(janitor: Janitor, store: Store, storage: Storage) -> None:
-    jobs = {submit(store, storage) for _ in range(6)}
-    take_messages(store.redis)
-    janitor.sweep()
-    janitor.sweep()
-    order = store.queued("tiny")
-    assert set(order) == jobs
-    assert take_messages(store.redis) == order
 
 
 def test_a_passed_deadline(janitor: Janitor, store: Store, storage: Storage) -> None:
@@ -147,10 +105,8 @@ def test_while_the_object_store_is_away(redis: Redis, store: Store, storage: Sto
 
 
 def test_janitors_do_not_harm_each_other(redis: Redis, store: Store, storage: Storage, settings: Settings) -> None:
-    Registry(redis, 1000.0).announce("w", make_card())
     janitors = [Janitor(redis, Storage(settings), settings) for _ in range(4)]
-    dead, late, old, lost = ([submit(store, storage, deadline_s=1000) for _ in range(4)] for _ in range(4))
-    take_messages(redis)
+    dead, late, old = ([submit(store, storage, deadline_s=1000) for _ in range(4)] for _ in range(3))
     for job_id in dead:
         store.claim(job_id, "a")
         lapse(store, job_id)
@@ -173,11 +129,33 @@ def test_janitors_do_not_harm_each_other(redis: Redis, store: Store, storage: St
         with pytest.raises(NotFound):
             store.get(job_id)
         assert storage.list(job_prefix(job_id)) == []
-    assert queue.waiting(redis, "tiny") == {*dead, *lost}
-    for job_id in take_messages(redis):
+    assert set(store.queued("tiny")) == set(dead)
+    for job_id in dead:
         store.claim(job_id, "b")
     assert {store.get(job_id).attempt for job_id in dead} == {2}, "one crash, however many saw it"
-    assert {store.get(job_id).attempt for job_id in lost} == {1}
+
+
+def test_orphans(janitor: Janitor, store: Store, storage: Storage, settings: Settings) -> None:
+    """Inputs whose request died before it wrote the record, and an upload in parts that nobody finished."""
+    kept = submit(store, storage)
+    age_ms = int(settings.orphan_s * 1000)
+    orphan, young = (
+        f"{time.time_ns() // 10**6 - age:012x}{'0' * 20}" for age in (age_ms + 60_000, age_ms - 60_000)
+    )
+    foreign = "not-a-job"
+    for job_id in (orphan, young, foreign):
+        storage.put(job_prefix(job_id) + "inputs/image.png", b"", "image/png")
+    janitor.sweep_orphans()
+    left = {job_id for job_id in (kept, orphan, young, foreign) if storage.list(job_prefix(job_id))}
+    assert left == {kept, young, foreign}
+
+
+def test_unfinished_uploads(redis: Redis, storage: Storage, settings: Settings, s3: S3Client) -> None:
+    s3.create_multipart_upload(Bucket=storage.bucket, Key="uploads/a")
+    Janitor(redis, storage, settings).sweep_orphans()
+    assert len(s3.list_multipart_uploads(Bucket=storage.bucket).get("Uploads", [])) == 1, "it may still go on"
+    Janitor(redis, storage, settings.model_copy(update={"orphan_s": -60.0})).sweep_orphans()
+    assert s3.list_multipart_uploads(Bucket=storage.bucket).get("Uploads", []) == []
 
 
 def test_the_process(store: Store, storage: Storage, settings: Settings) -> None:

@@ -14,8 +14,6 @@ from typing import cast
 import pytest
 from redis import Redis
 from rq import Worker
-from rq.job import Job
-from rq.serializers import JSONSerializer
 
 from jobs import queue
 from local.ports import choose
@@ -47,15 +45,26 @@ def ids(redis: Redis, name: str) -> list[str]:
     return [item.decode() for item in cast("list[bytes]", redis.lrange(name, 0, -1))]
 
 
-def test_jobs_by_priority_over_all_models(redis: Redis, redis_url: str) -> None:
-    queue.enqueue(redis, "a", "tiny", "low")
-    queue.enqueue(redis, "b", "tiny", "normal")
-    queue.enqueue(redis, "c", "other", "high")
-    queue.enqueue(redis, "d", "tiny", "high")
+def test_one_job_after_the_other_until_none_is_left(redis: Redis, redis_url: str) -> None:
+    redis.rpush("jobs", "a", "b", "c")
     with worker(redis_url):
-        until(lambda: len(ids(redis, "ended")) == 4)
-    assert ids(redis, "ended") == ["d", "c", "b", "a"]
-    assert redis.keys("rq:job:*") == [], "messages leave nothing behind"
+        until(lambda: ids(redis, "ended") == ["a", "b", "c"])
+
+
+def test_a_message_wakes_it(redis: Redis, redis_url: str) -> None:
+    with worker(redis_url):
+        until(lambda: redis.exists("looked"))
+        redis.rpush("jobs", "a")
+        queue.wake(redis, "other")
+        until(lambda: ids(redis, "ended") == ["a"])
+        until(lambda: redis.keys("rq:job:*") == [])
+
+
+def test_it_looks_by_itself_where_a_message_is_lost(redis: Redis, redis_url: str) -> None:
+    with worker(redis_url):
+        until(lambda: redis.exists("looked"))
+        redis.rpush("jobs", "a")
+        until(lambda: ids(redis, "ended") == ["a"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -67,41 +76,18 @@ def test_a_signal_ends_an_idle_worker(redis_url: str, number: signal.Signals) ->
 
 def test_a_signal_lets_the_running_job_end_and_takes_no_other(redis: Redis, redis_url: str) -> None:
     redis.set("hold", 1)
-    queue.enqueue(redis, "a", "tiny", "normal")
+    redis.rpush("jobs", "a")
     with worker(redis_url) as process:
         until(lambda: ids(redis, "started") == ["a"])
-        queue.enqueue(redis, "b", "tiny", "normal")
+        redis.rpush("jobs", "b")
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         redis.rpush("go", 1)
         assert process.wait(GUARD_S) == 0
     assert ids(redis, "ended") == ["a"]
-    assert queue.waiting(redis, "tiny") == {"b"}
+    assert ids(redis, "jobs") == ["b"]
     assert Worker.count(connection=redis) == 0
-
-
-def test_a_rewritten_message_runs_nothing(redis: Redis, redis_url: str, tmp_path: Path) -> None:
-    proof = tmp_path / "proof"
-    queue.enqueue(redis, "a", "tiny", "normal")
-    (message,) = queue.queues(redis, "tiny")[1].job_ids
-    call = JSONSerializer.dumps(("os.mkdir", None, [str(proof)], {}))  # type: ignore[no-untyped-call]
-    redis.hset(Job.key_for(message), mapping={"data": call, "success_callback_name": "os.abort"})
-    with worker(redis_url) as process:
-        until(lambda: ids(redis, "ended") == ["a"])
-        assert process.poll() is None
-    assert not proof.exists()
-
-
-def test_damaged_messages_do_not_end_the_worker(redis: Redis, redis_url: str) -> None:
-    for field in ("timeout", "created_at", "group_id", "status", "result_ttl", "dependency_ids"):
-        queue.enqueue(redis, field, "tiny", "high")
-        message = queue.queues(redis, "tiny")[0].job_ids[-1]
-        redis.hset(Job.key_for(message), field, "odd")
-    queue.enqueue(redis, "good", "tiny", "low")
-    with worker(redis_url) as process:
-        until(lambda: "good" in ids(redis, "ended") or process.poll() is not None)
-        assert process.poll() is None
 
 
 def test_a_worker_outlives_valkey(tmp_path: Path) -> None:
@@ -114,7 +100,7 @@ def test_a_worker_outlives_valkey(tmp_path: Path) -> None:
             server.kill()
             server.wait_starts(2)
             until(valkey.ready)
-            queue.enqueue(redis, "a", "tiny", "normal")
+            redis.rpush("jobs", "a")
             until(lambda: ids(redis, "ended") == ["a"] or process.poll() is not None)
             assert process.poll() is None
     finally:
