@@ -16,26 +16,27 @@ from jobs.spec import GenerateRequest
 from jobs.state import Artifact, Record
 from jobs.storage import job_prefix
 from jobs.store import NewJob, new_id
+from service.auth import Caller
 from service.inputs import accept
 from service.state import Doors
 
 log = structlog.get_logger()
 
 
-def take_in(body: GenerateRequest, owner: str, key: str | None, services: Doors) -> Record:
+def take_in(body: GenerateRequest, sender: Caller, key: str | None, services: Doors) -> Record:
     """The job that a request makes, or the one that it made before under the same key.
 
     Raises:
         DragAnythingError: the request is refused; nothing of it is kept.
     """
     if key is None:
-        return _admit(body, owner, services)
+        return _admit(body, sender, services)
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    earlier = services.store.reserve(owner, key, fingerprint)
+    earlier = services.store.reserve(sender.owner, key, fingerprint)
     if earlier is not None:
         return services.store.get(earlier)
-    with _released_on_error(services, owner, key):
-        return _admit(body, owner, services, key, fingerprint)
+    with _released_on_error(services, sender.owner, key):
+        return _admit(body, sender, services, key, fingerprint)
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def _released_on_error(services: Doors, owner: str, key: str) -> Iterator[None]:
 
 
 def _admit(
-    body: GenerateRequest, owner: str, services: Doors, key: str | None = None, fingerprint: str = ""
+    body: GenerateRequest, sender: Caller, services: Doors, key: str | None = None, fingerprint: str = ""
 ) -> Record:
     card = services.registry.card(body.model)
     if services.store.count_queued(card.name) >= services.settings.max_queued:
@@ -59,7 +60,9 @@ def _admit(
         accepted = accept(body, card, job_id, services.settings, put)
         settle()
         job = NewJob(job_id, accepted.spec, tuple(accepted.warnings))
-        (record,) = services.store.create(owner, [job], key=key, fingerprint=fingerprint)
+        (record,) = services.store.create(
+            sender.owner, [job], key=key, fingerprint=fingerprint, quota=sender.quota
+        )
     try:
         queue.wake(services.redis, card.name)
     except RedisError:  # the job is accepted: a worker finds it within a second

@@ -21,6 +21,7 @@ from jobs.spec import GenerateRequest
 from jobs.state import Record, Status
 from jobs.storage import job_prefix
 from service import problems
+from service.auth import Caller, caller
 from service.bodies import JsonRoute
 from service.intake import take_in
 from service.links import JobView, base_url, filename, view
@@ -29,8 +30,8 @@ from service.state import Doors, doors
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
 
 Artifact = Literal["video", "overlay", "poster", "manifest", "frames"]
-OWNER = ""
-"""Everybody shares one owner until keys exist."""
+Services = Annotated[Doors, Depends(doors)]
+Sender = Annotated[Caller, Depends(caller)]
 
 MAX_WAIT_S = 60.0
 MAX_EVENTS_PER_S = 5.0
@@ -87,12 +88,13 @@ async def generate(
     body: Annotated[GenerateRequest, Body(openapi_examples={"A box moves": {"value": EXAMPLE}})],
     request: Request,
     response: Response,
-    services: Annotated[Doors, Depends(doors)],
+    services: Services,
+    sender: Sender,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
     prefer: Annotated[str | None, Header(description="wait=N: answer when the job ends, N ≤ 60 s")] = None,
 ) -> JobView:
     """Validate, store the inputs, queue. With ``Prefer: wait=N`` the answer is 200 if the job ends in time."""
-    record = await run_in_threadpool(take_in, body, OWNER, idempotency_key, services)
+    record = await run_in_threadpool(take_in, body, sender, idempotency_key, services)
     wait_s = _wait_s(prefer)
     if wait_s is not None:
         record = await _await_end(record, wait_s, services)
@@ -127,7 +129,7 @@ async def _snapshots(known: Record, services: Doors) -> AsyncIterator[Record]:
         while True:
             changed.clear()
             try:
-                record = await run_in_threadpool(services.store.get, known.id, OWNER)
+                record = await run_in_threadpool(services.store.get, known.id, known.owner)
             except RedisError:  # a stream outlasts an outage
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -164,28 +166,29 @@ class JobPage(BaseModel):
 @router.get("/jobs", response_model=JobPage, responses=problems.responses(404, 422, 503), summary="Your jobs")
 def jobs(
     request: Request,
-    services: Annotated[Doors, Depends(doors)],
+    services: Services,
+    sender: Sender,
     status: Status | None = None,
     after: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JobPage:
     """Newest first."""
-    records, following = services.store.page(OWNER, status=status, after=after, limit=limit)
+    records, following = services.store.page(sender.owner, status=status, after=after, limit=limit)
     return JobPage(jobs=[_view(record, request, services) for record in records], next=following)
 
 
 @router.get("/jobs/{job_id}", response_model=JobView, responses=problems.responses(404, 503), summary="A job")
-def job(job_id: str, request: Request, services: Annotated[Doors, Depends(doors)]) -> JobView:
+def job(job_id: str, request: Request, services: Services, sender: Sender) -> JobView:
     """The job as it is now."""
-    return _view(services.store.get(job_id, OWNER), request, services)
+    return _view(services.store.get(job_id, sender.owner), request, services)
 
 
 _EVENT = 'event: snapshot\ndata: {"id": "01a2…", "object": "job", "status": "running", …}\n\n: ping\n\n'
 
 
-def _known(job_id: str, services: Annotated[Doors, Depends(doors)]) -> Record:
+def _known(job_id: str, services: Services, sender: Sender) -> Record:
     """The record, looked up before a stream starts, while the answer can still be 404."""
-    return services.store.get(job_id, OWNER)
+    return services.store.get(job_id, sender.owner)
 
 
 @router.get(
@@ -203,7 +206,7 @@ def _known(job_id: str, services: Annotated[Doors, Depends(doors)]) -> Record:
 async def events(
     request: Request,
     record: Annotated[Record, Depends(_known)],
-    services: Annotated[Doors, Depends(doors)],
+    services: Services,
 ) -> AsyncIterator[ServerSentEvent]:
     """``event: snapshot`` with the job as data: at once, at every change, and last when it has ended."""
     async for snapshot in _snapshots(record, services):
@@ -220,22 +223,20 @@ async def events(
     },
     summary="Cancel a job",
 )
-def cancel(
-    job_id: str, request: Request, response: Response, services: Annotated[Doors, Depends(doors)]
-) -> JobView:
+def cancel(job_id: str, request: Request, response: Response, services: Services, sender: Sender) -> JobView:
     """A waiting job ends at once, a running one within one denoising step."""
-    services.store.get(job_id, OWNER)
+    services.store.get(job_id, sender.owner)
     if services.store.cancel(job_id) == "ended":
         response.status_code = 200
-    return job(job_id, request, services)
+    return job(job_id, request, services, sender)
 
 
 @router.delete(
     "/jobs/{job_id}", status_code=204, responses=problems.responses(404, 409, 503), summary="Forget a job"
 )
-def delete(job_id: str, services: Annotated[Doors, Depends(doors)]) -> None:
+def delete(job_id: str, services: Services, sender: Sender) -> None:
     """Drops an ended job and all of its objects."""
-    services.store.get(job_id, OWNER)
+    services.store.get(job_id, sender.owner)
     if not services.store.forget(job_id):
         raise Conflict("The job has not ended; cancel it first.")
     services.storage.delete(job_prefix(job_id))
@@ -254,12 +255,13 @@ def delete(job_id: str, services: Annotated[Doors, Depends(doors)]) -> None:
 )
 def result(
     job_id: str,
-    services: Annotated[Doors, Depends(doors)],
+    services: Services,
+    sender: Sender,
     artifact: Artifact = "video",
     byte_range: Annotated[str | None, Header(alias="range")] = None,
 ) -> Response:
     """Redirects to the object; where S3 is private, streams it."""
-    record = services.store.get(job_id, OWNER)
+    record = services.store.get(job_id, sender.owner)
     if record.result is None:
         raise (NotFound if record.status.terminal else Conflict)(f"The job is {record.status}: it has no result.")
     held = record.result.artifacts.get(artifact)
@@ -278,6 +280,6 @@ def result(
 
 
 @router.get("/models", responses=problems.responses(503), summary="The models")
-def models(services: Annotated[Doors, Depends(doors)]) -> dict[Literal["models"], list[ModelCard]]:
+def models(services: Services) -> dict[Literal["models"], list[ModelCard]]:
     """Every installed model with its native size, defaults, limits, licence and the hash of its weights."""
     return {"models": services.registry.cards()}
