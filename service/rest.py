@@ -21,18 +21,15 @@ from jobs.spec import GenerateRequest
 from jobs.state import Record, Status
 from jobs.storage import job_prefix
 from service import problems
-from service.auth import Caller, caller
+from service.auth import Sender
 from service.bodies import JsonRoute
 from service.intake import take_in
 from service.links import JobView, base_url, filename, view
-from service.state import Doors, doors
+from service.state import Doors, Services
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
 
 Artifact = Literal["video", "overlay", "poster", "manifest", "frames"]
-Services = Annotated[Doors, Depends(doors)]
-Sender = Annotated[Caller, Depends(caller)]
-
 MAX_WAIT_S = 60.0
 MAX_EVENTS_PER_S = 5.0
 KEEP_POLLING_S = 5.0

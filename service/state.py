@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 from redis import Redis
 
 from jobs.connection import connect_briefly
@@ -63,3 +64,6 @@ def doors(request: Request) -> Doors:
     """The neighbours, for a handler."""
     held: Doors = request.app.state.doors
     return held
+
+
+Services = Annotated[Doors, Depends(doors)]
