@@ -2,7 +2,8 @@
 
 Runs the real stack (Valkey, S3, API, worker) on free ports and reports, from a client's side: how long a job with
 a 1 MB picture takes to be accepted, alone and among eight clients; how much longer a job takes than the bare
-pipeline call, the two interleaved in one run; and the memory of the idle API.
+pipeline call, the two interleaved in one run; which share of the time the device idles while jobs wait; and the
+memory of the idle API.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from local.stack import Stack
 from model import DragAnythingPipeline, Entity
 
 SIZE = (1500, 1000)
+JSON = {"Content-Type": "application/json"}
 MASK = (500, 300, 900, 700)
 POINTS = [(700.0, 500.0), (1000.0, 400.0)]
 
@@ -54,13 +56,14 @@ def measure(submissions: int, jobs: int) -> dict[str, Any]:
     """All figures of one run."""
     picture = photograph()
     with tempfile.TemporaryDirectory() as folder:
-        environ = {**os.environ, "DRAGANYTHING_MAX_QUEUED": "100000", "DRAGANYTHING_LOG_LEVEL": "warning"}
+        environ = {**os.environ, "DRAGANYTHING_MAX_QUEUED": "100000", "DRAGANYTHING_LOG_JSON": "1"}
         with (
             Stack(Path(folder), environ=environ) as stack,
             httpx.Client(base_url=stack.base_url, timeout=60) as client,
         ):
             memory = resident_mb(stack.processes["api"].pid)
             overhead = measure_overhead(client, picture, jobs)
+            throughput = measure_throughput(client, stack, picture, jobs)
             os.kill(stack.processes["worker"].pid, signal.SIGSTOP)  # rendering must not compete with accepting
             body = request(picture)
             alone = [submit(client, body) for _ in range(submissions)]
@@ -77,6 +80,7 @@ def measure(submissions: int, jobs: int) -> dict[str, Any]:
         "accepted_per_s_8_clients": round(len(eight) / seconds, 1),
         "idle_api_mb": memory,
         **overhead,
+        **throughput,
     }
 
 
@@ -105,7 +109,7 @@ def request(picture: bytes) -> bytes:
 def submit(client: httpx.Client, body: bytes) -> float:
     """Seconds until a job is accepted."""
     started = time.perf_counter()
-    client.post("/v1/generate", content=body, headers={"Content-Type": "application/json"}).raise_for_status()
+    client.post("/v1/generate", content=body, headers=JSON).raise_for_status()
     return time.perf_counter() - started
 
 
@@ -137,6 +141,30 @@ def measure_overhead(client: httpx.Client, picture: bytes, jobs: int) -> dict[st
     }
 
 
+def measure_throughput(client: httpx.Client, stack: Stack, picture: bytes, jobs: int) -> dict[str, Any]:
+    """A queue that is full from the start: videos per hour, and how long the device waits between two jobs."""
+    body, seen = request(picture), len(denoised(stack))
+    accepted = [client.post("/v1/generate", content=body, headers=JSON).raise_for_status() for _ in range(jobs)]
+    started = time.perf_counter()
+    for answer in accepted:
+        await_end(client, answer)
+    seconds = time.perf_counter() - started
+    steps = denoised(stack)[seen + 1 :]  # before the first one the queue was empty
+    idle = sum(line["idle_s"] or 0.0 for line in steps)
+    busy = sum(line["seconds"] for line in steps)
+    return {
+        "videos_per_hour": round(3600 * jobs / seconds, 1),
+        "device_idle_ms_between_jobs": milliseconds(idle / len(steps)),
+        "device_idle_share": round(idle / (idle + busy), 4),
+    }
+
+
+def denoised(stack: Stack) -> list[dict[str, Any]]:
+    """What the worker wrote when it had denoised a job."""
+    lines = (stack.logs / "worker.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if '"job_denoised"' in line]
+
+
 def call(pipeline: DragAnythingPipeline, picture: bytes) -> None:
     """The model alone, from the same file."""
     mask = np.zeros(SIZE[::-1], np.uint8)
@@ -149,7 +177,11 @@ def call(pipeline: DragAnythingPipeline, picture: bytes) -> None:
 
 def finish(client: httpx.Client, body: bytes) -> None:
     """A job, from submission to the end of its event stream."""
-    answer = client.post("/v1/generate", content=body, headers={"Content-Type": "application/json"})
+    await_end(client, client.post("/v1/generate", content=body, headers=JSON))
+
+
+def await_end(client: httpx.Client, answer: httpx.Response) -> None:
+    """Follow a job to the end of its event stream."""
     with client.stream("GET", answer.raise_for_status().json()["urls"]["events"]) as events:
         last = [line for line in events.iter_lines() if line.startswith("data:")][-1]
     status = json.loads(last.removeprefix("data:"))["status"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Any, Literal
@@ -174,10 +176,37 @@ def jobs(
     return JobPage(jobs=[_view(record, request, services) for record in records], next=following)
 
 
-@router.get("/jobs/{job_id}", response_model=JobView, responses=problems.responses(404, 503), summary="A job")
-def job(job_id: str, request: Request, services: Services, sender: Sender) -> JobView:
-    """The job as it is now."""
-    return _view(services.store.get(job_id, sender.owner), request, services)
+@router.get(
+    "/jobs/{job_id}",
+    response_model=JobView,
+    responses={
+        200: {"headers": _headers("ETag")},
+        304: {"description": "Nothing has changed since the answer with this ETag (If-None-Match)"},
+        **problems.responses(404, 503),
+    },
+    summary="A job",
+)
+def job(
+    job_id: str,
+    request: Request,
+    response: Response,
+    services: Services,
+    sender: Sender,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> JobView | Response:
+    """The job as it is now; with If-None-Match, 304 and no body while it is as it was."""
+    record = services.store.get(job_id, sender.owner)
+    tag = _etag(record, services.settings.link_ttl_s)
+    if tag in re.split(r"\s*,\s*", if_none_match or ""):
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return _view(record, request, services)
+
+
+def _etag(record: Record, link_ttl_s: int) -> str:
+    """Weak, since each answer has fresh links; they are half used up at most when an answer is called current."""
+    fresh = int(time.time() / (link_ttl_s / 2)) if record.result else 0
+    return f'W/"{hashlib.sha256(f"{fresh} {record.model_dump_json()}".encode()).hexdigest()[:32]}"'
 
 
 _EVENT = 'event: snapshot\ndata: {"id": "01a2…", "object": "job", "status": "running", …}\n\n: ping\n\n'
@@ -225,7 +254,7 @@ def cancel(job_id: str, request: Request, response: Response, services: Services
     services.store.get(job_id, sender.owner)
     if services.store.cancel(job_id) == "ended":
         response.status_code = 200
-    return job(job_id, request, services, sender)
+    return _view(services.store.get(job_id, sender.owner), request, services)
 
 
 @router.delete(

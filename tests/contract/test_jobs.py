@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -94,6 +95,24 @@ def test_progress_and_what_is_left(client: TestClient, store: Store, redis: Redi
         "preview_url": None,
     }
     assert 20 <= job["eta_s"] < 25
+
+
+def test_a_job_that_has_not_changed_is_not_sent_again(
+    client: TestClient, store: Store, storage: Storage, job_id: str
+) -> None:
+    def ask(tag: str) -> Any:
+        return client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": tag})
+
+    first = client.get(f"/v1/jobs/{job_id}")
+    tag = first.headers["etag"]
+    again = ask(f'"other", {tag}')
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert ask('"other"').json() == first.json()
+    doors.finish(job_id, store, storage)
+    changed = ask(tag)
+    assert (changed.status_code, changed.json()["status"]) == (200, "succeeded")
+    assert changed.headers["etag"] != tag
+    assert ask(changed.headers["etag"]).status_code == 304
 
 
 def test_a_result_has_presigned_links(client: TestClient, store: Store, storage: Storage, job_id: str) -> None:

@@ -15,7 +15,7 @@ from tests import doors
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 STATUSES = {
     ("post", "/v1/generate"): {"200", "202", "400", "403", "409", "413", "415", "422", "503"},
-    ("get", "/v1/jobs/{job_id}"): {"200", "404", "503"},
+    ("get", "/v1/jobs/{job_id}"): {"200", "304", "404", "503"},
     ("get", "/v1/jobs/{job_id}/events"): {"200", "404", "503"},
     ("post", "/v1/jobs/{job_id}/cancel"): {"200", "202", "404", "503"},
     ("get", "/v1/jobs/{job_id}/result"): {"200", "206", "302", "404", "409", "422", "503"},
