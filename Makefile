@@ -2,7 +2,7 @@
 SHELL := bash
 BIN := .venv/bin
 
-.PHONY: help setup setup-dev demo up test lint types bench lock clean
+.PHONY: help setup setup-dev demo up test chaos lint types bench lock clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,6 +21,9 @@ up: setup ## The whole service on 127.0.0.1:8000 until Ctrl-C (PORT=, GRPC_PORT=
 
 test: setup-dev ## Every test, against real servers
 	$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
+
+chaos: setup-dev ## Kill, freeze and flood the service; the promises of docs/reliability.md (JOBS=, ROWS=)
+	$(BIN)/python -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(ROWS),--rows $(ROWS))
 
 lint: setup-dev ## Style, formatting, and which package may import which
 	$(BIN)/ruff check

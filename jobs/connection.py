@@ -61,7 +61,7 @@ def connect_briefly(settings: Settings) -> Redis:
     Raises:
         Misconfigured: as :func:`connect_patiently`.
     """
-    wait_s, ask_s = (0.3, 0.3 / len(settings.redis_sentinels)) if settings.redis_sentinels else (0.45, 0.0)
+    wait_s, ask_s = (0.3, 0.3 / len(settings.redis_sentinels)) if settings.redis_sentinels else (0.35, 0.0)
     retry = Retry(ExponentialBackoff(cap=0.1, base=0.02), 1)
     return _connect(settings, ask_s, retry=retry, socket_timeout=wait_s, socket_connect_timeout=wait_s)
 

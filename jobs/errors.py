@@ -8,6 +8,7 @@ DragAnythingError
 ├── MethodNotAllowed           405  method_not_allowed
 ├── Conflict                   409  conflict
 │   └── IdempotencyInFlight    409  idempotency_in_flight
+├── LengthRequired             411  length_required
 ├── TooLarge                   413  body_too_large
 ├── UnsupportedMediaType       415  unsupported_media_type
 ├── InvalidRequest             422  invalid_request
@@ -80,6 +81,10 @@ class Conflict(DragAnythingError):
 
 class IdempotencyInFlight(Conflict):
     code, title = "idempotency_in_flight", "A request with this Idempotency-Key is still being accepted"
+
+
+class LengthRequired(DragAnythingError):
+    status, code, title = 411, "length_required", "The length of the body is not announced"
 
 
 class TooLarge(DragAnythingError):

@@ -33,9 +33,9 @@ class Feed:
         try:
             yield self
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            while not task.done():  # a client that is just connecting may swallow a cancellation
+                task.cancel()
+                await asyncio.wait([task], timeout=RECONNECT_S)
 
     @asynccontextmanager
     async def listen(self, *names: str) -> AsyncIterator[asyncio.Event]:

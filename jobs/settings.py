@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     """Base of the links in answers; left out, the request's own host is used."""
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     """Host headers that are served; ``["*"]`` serves every host."""
+    require_keys: bool = False
+    """Serve no call without a key, even while there is none."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     """``redis[s]://[[user]:password@]host:port/database``. With sentinels, host and port come from them."""
@@ -55,6 +57,11 @@ class Settings(BaseSettings):
     max_body_bytes: PositiveInt = 32 * 2**20
     max_image_bytes: PositiveInt = 20 * 2**20
     max_image_pixels: PositiveInt = 40_000_000
+    fetch_urls: bool = False
+    """Images may be given by https address; nothing but public addresses is asked."""
+    fetch_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
+    fetch_timeout_s: PositiveFloat = 10.0
+    """For all that one request fetches, together."""
     max_queued: PositiveInt = 1000
     priority_head_start_s: NonNegativeFloat = 300.0
     """A job of one priority more counts as if it had come this much earlier: it overtakes no longer wait."""
@@ -72,7 +79,7 @@ class Settings(BaseSettings):
     stall_s: PositiveFloat = 300.0
     """A worker whose device has made no step for this long ends itself, so that the job runs elsewhere."""
     orphan_s: PositiveFloat = 24 * 3600.0
-    """Objects under a job's address that no record speaks of are deleted when they are this old."""
+    """Uploads, and objects of a job that no record speaks of, are deleted when they are this old."""
     log_level: str = "info"
     log_json: bool = False
 

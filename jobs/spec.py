@@ -21,10 +21,12 @@ Sampler = Literal["euler", "ays"]
 Tier = Literal["exact", "fast"]
 
 MAX_ENTITIES = 16
+MAX_BATCH = 64
 MAX_POINTS = 1000
 MAX_RUNS = 1_000_000
 """Also the most characters of the compressed form."""
 RLE_FORMS = ("plain", "compressed")
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Base64 = Annotated[str, Field(min_length=1, description="standard base64, without a data: prefix")]
 
 
@@ -148,7 +150,7 @@ class GenerateRequest(_Schema):
     camera: Camera | None = None
     num_frames: Annotated[int, Field(ge=1)] | None = None
     num_inference_steps: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    seed: Seed | None = None
     width: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
     height: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
     min_guidance_scale: Annotated[FiniteFloat, Field(ge=0, le=30)] | None = None
@@ -173,6 +175,23 @@ class GenerateRequest(_Schema):
     def _control_window(self) -> Self:
         if self.control_start > self.control_end:
             raise ValueError("control_start must not come after control_end")
+        return self
+
+
+class BatchRequest(_Schema):
+    """Several jobs at once: ``requests`` as they are, or ``request`` once for each of ``seeds``."""
+
+    requests: Annotated[list[GenerateRequest], Field(min_length=1, max_length=MAX_BATCH)] | None = None
+    request: GenerateRequest | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_BATCH)] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        _exactly_one(self, "requests", "request")
+        if (self.request is None) != (self.seeds is None):
+            raise ValueError("request and seeds go together")
+        if self.request is not None and self.request.seed is not None:
+            raise ValueError("leave the request's own seed out, or make it one of seeds")
         return self
 
 

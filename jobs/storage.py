@@ -155,6 +155,14 @@ class Storage:
             "get_object", Params=params, ExpiresIn=self._settings.link_ttl_s
         )
 
+    def link_put(self, key: str, media_type: str, size: int) -> str:
+        """A presigned address that a file of this media type and of exactly ``size`` bytes can be put to for
+        ``link_ttl_s``: both headers are signed."""
+        params = {"Bucket": self.bucket, "Key": key, "ContentType": media_type, "ContentLength": size}
+        return self._signer.generate_presigned_url(
+            "put_object", Params=params, ExpiresIn=self._settings.link_ttl_s
+        )
+
     def list(self, prefix: str) -> list[str]:
         """The keys under a prefix."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
@@ -180,6 +188,17 @@ class Storage:
                 self._client.abort_multipart_upload(
                     Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
+        return len(stale)
+
+    def delete_uploads(self, before: datetime) -> int:
+        """Delete the uploads that were put before a moment; how many that were."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=_UPLOADS)
+        with _translated(_UPLOADS):
+            stale = [
+                item["Key"] for page in pages for item in page.get("Contents", []) if item["LastModified"] < before
+            ]
+            for key in stale:
+                self._client.delete_object(Bucket=self.bucket, Key=key)
         return len(stale)
 
     def delete(self, prefix: str, *, keep: Collection[str] = ()) -> int:
@@ -215,6 +234,7 @@ def _status(error: ClientError) -> int:
 
 
 _JOBS = "jobs/"
+_UPLOADS = "uploads/"
 
 
 def job_prefix(job_id: str) -> str:
@@ -235,3 +255,9 @@ def inputs_prefix(job_id: str) -> str:
 def attempt_prefix(job_id: str, attempt_id: str) -> str:
     """Where the objects of one attempt lie: two attempts never write the same key."""
     return f"{_JOBS}{job_id}/{attempt_id}/"
+
+
+def upload_key(owner: str, upload_id: str) -> str:
+    """Where an upload lies: nobody but its owner is led there."""
+    folder = hashlib.sha256(owner.encode()).hexdigest()[:32] if owner else "none"
+    return f"{_UPLOADS}{folder}/{upload_id}"

@@ -1,4 +1,4 @@
-"""The commands that run a stack on this machine: ``up`` and ``demo``."""
+"""The commands that run a stack on this machine, ``up`` and ``demo``, and ``keys``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from rich.panel import Panel
 from rich.table import Table
 
 from local import demo as quickstart
+from local import keys
 from local.errors import LocalError
 from local.ports import bypass_proxies
 from local.stack import ROOT, Stack
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False)
+commands.add_typer(keys.commands, name="keys")
 console = Console()
 errors = Console(stderr=True)
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from jobs.settings import Settings
 from jobs.settings import settings as process_settings
-from service import health, problems, rest
+from service import auth, batches, health, preview, problems, rest, segment, uploads, videos
 from service.guards import BodyLimit, LoopbackGuard
 from service.state import open_doors
 
@@ -34,7 +34,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.include_router(health.router)
     app.include_router(rest.router)
+    app.include_router(preview.router)
+    app.include_router(segment.router)
+    app.include_router(batches.router)
+    app.include_router(uploads.router)
+    app.include_router(videos.router)
     problems.install(app)
+    auth.document(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(LoopbackGuard, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(
+        LoopbackGuard,
+        allowed_hosts=("*",) if auth.is_public(settings) else settings.allowed_hosts,
+        spare_keys="allowed_hosts" not in settings.model_fields_set,
+    )
+    app.add_middleware(auth.Gate)
+    app.add_middleware(videos.ErrorForm)  # outermost: it words the answers of the others
     return app

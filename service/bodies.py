@@ -10,6 +10,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from jobs.errors import BadRequest
+
 MAX_MEMBERS = 64
 """Of one object; the schema has none with half as many."""
 
@@ -51,6 +53,18 @@ def parse(body: bytes) -> Any:
         raise json.JSONDecodeError("A number with too many digits", "", 0) from None
     finally:
         gc.enable()
+
+
+def parse_json(body: bytes) -> Any:
+    """As ``parse``, for a body that FastAPI does not read.
+
+    Raises:
+        BadRequest: it is not JSON.
+    """
+    try:
+        return parse(body)
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON: {error.msg}, at character {error.pos}.") from None
 
 
 def _as_object(members: list[tuple[str, Any]]) -> dict[str, Any]:

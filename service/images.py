@@ -73,6 +73,20 @@ def read_picture(data: bytes, pointer: str, settings: Settings) -> Picture:
     return Picture(data, media_type, width, height)
 
 
+def shrink_picture(picture: Picture, pointer: str, side: int) -> NDArray[np.uint8]:
+    """The picture as RGB [h, w, 3], turned upright, its longer side ``side`` pixels at most.
+
+    Raises:
+        InvalidRequest: the file turns out to be damaged.
+    """
+    with Image.open(io.BytesIO(picture.data), formats=FORMATS) as image:
+        image.draft("RGB", (side, side))  # a large JPEG is decoded at a fraction of its size
+        _load(image, pointer)
+        small = ImageOps.exif_transpose(image).convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=None)
+    return np.asarray(small)
+
+
 def read_mask(source: MaskSource, pointer: str, size: tuple[int, int], settings: Settings) -> Mask:
     """A mask [H, W] of zeros and ones, from any of its notations.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import cv2
@@ -17,17 +17,20 @@ import numpy as np
 from jobs.errors import FieldError, InvalidRequest
 from jobs.models import ModelCard, snap
 from jobs.settings import Settings
-from jobs.spec import Blob, EntityRequest, EntityTrack, GenerateRequest, JobSpec
+from jobs.spec import Blob, EntityRequest, EntityTrack, GenerateRequest, ImageSource, JobSpec
 from jobs.state import JobWarning
 from jobs.storage import inputs_prefix
 from model import trajectory
 from model.advice import advise
 from model.conditioning import ConditionError, Entity, build
-from service.images import Mask, Picture, decode_base64, encode_mask, read_mask, read_picture
+from service.images import Mask, Picture, encode_mask, read_mask, read_picture
+from service.segmenter import ENGINE, open_segmenter
 
 BACKGROUND = "background"
 Put = Callable[[str, bytes, str], object]
 """Takes an object's key, bytes and media type."""
+Read = Callable[[ImageSource, str], bytes]
+"""Takes where an image is and the pointer to that; gives the file."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,53 @@ class _Inputs:
         return Blob(key=key, sha256=digest, width=size[0], height=size[1])
 
 
-def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Settings, put: Put) -> Accepted:
+def accept(
+    request: GenerateRequest, card: ModelCard, job_id: str, settings: Settings, put: Put, read: Read
+) -> Accepted:
     """Resolve a request against a model; ``put`` is called once for each object that the job needs.
 
     Raises:
         InvalidRequest: with one entry for each field that is wrong.
     """
-    refuse([*_unoffered(request), *_beyond_limits(request, card)])
-    picture = _read_image(request, settings)
-    size = (picture.width, picture.height)
+    picture = read_checked(request, card, settings, read)
     inputs = _Inputs(job_id, put)
-    image = inputs.add(picture.data, picture.media_type, size)
+    image = inputs.add(picture.data, picture.media_type, (picture.width, picture.height))
+    layout = lay_out(request, card, picture, settings)
+    return Accepted(_resolve(request, card, image, layout, inputs), layout.warnings)
+
+
+def read_checked(request: GenerateRequest, card: ModelCard, settings: Settings, read: Read) -> Picture:
+    """The image of a request that keeps within a model's limits.
+
+    Raises:
+        InvalidRequest: with one entry for each field that is wrong.
+    """
+    refuse([*_unoffered(request), *_beyond_limits(request, card)])
+    return read_image(request.image, settings, read)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is to be drawn: entities by their labels, in the order in which they are painted, a held background
+    first; the size (width, height) and the frames of the video."""
+
+    entities: list[tuple[str, Entity]]
+    size: tuple[int, int]
+    num_frames: int
+    warnings: list[JobWarning]
+
+
+def lay_out(request: GenerateRequest, card: ModelCard, picture: Picture, settings: Settings) -> Layout:
+    """Read the masks of a request, or find them, and lay its tracks out.
+
+    Raises:
+        InvalidRequest: with one entry for each field that is wrong.
+    """
+    size = (picture.width, picture.height)
     output = _output_size(request, card, size)
     num_frames = request.num_frames or card.num_frames
-    entities = _read_entities(request, size, num_frames, settings)
     warnings = _warn_of_weights(card)
+    entities = _read_entities(request, picture, num_frames, settings, warnings)
     warnings += _advise([entity for _, entity in entities], size, output, num_frames)
     if request.hold_background:
         background = _background(entities, request, size, num_frames)
@@ -77,7 +112,17 @@ def accept(request: GenerateRequest, card: ModelCard, job_id: str, settings: Set
             warnings.append(_NO_BACKGROUND)
         else:  # drawn first, so that every entity covers it
             entities.insert(0, background)
-    return Accepted(_resolve(request, card, image, entities, output, inputs), warnings)
+    return Layout(entities, output, num_frames, warnings)
+
+
+def moved(spec: JobSpec, job_id: str) -> JobSpec:
+    """The spec of a job that has the same inputs under its own address."""
+
+    def move(blob: Blob) -> Blob:
+        return blob.model_copy(update={"key": inputs_prefix(job_id) + blob.sha256})
+
+    tracks = [track.model_copy(update={"mask": move(track.mask)}) for track in spec.entities]
+    return spec.model_copy(update={"image": move(spec.image), "entities": tracks})
 
 
 def refuse(errors: Sequence[FieldError]) -> None:
@@ -89,8 +134,6 @@ def refuse(errors: Sequence[FieldError]) -> None:
 def _unoffered(request: GenerateRequest) -> Iterator[FieldError]:
     """Fields of the schema that this version can not honour: refused, never ignored."""
     for pointer, asked in {
-        "/image/url": request.image.url,
-        "/image/upload": request.image.upload,
         "/best_of": request.best_of != 1,
         "/loop": request.loop,
         "/extends": request.extends,
@@ -133,22 +176,29 @@ def _output_size(request: GenerateRequest, card: ModelCard, size: tuple[int, int
     return output
 
 
-def _read_image(request: GenerateRequest, settings: Settings) -> Picture:
-    assert request.image.base64 is not None
-    pointer = "/image/base64"
-    return read_picture(decode_base64(request.image.base64, pointer, settings.max_image_bytes), pointer, settings)
+def read_image(source: ImageSource, settings: Settings, read: Read) -> Picture:
+    """The image of a request, found whole."""
+    pointer = image_pointer(source)
+    return read_picture(read(source, pointer), pointer, settings)
+
+
+def image_pointer(source: ImageSource) -> str:
+    """Where a request has its image."""
+    return "/image/" + next(name for name in ("base64", "url", "upload") if getattr(source, name) is not None)
 
 
 def _read_entities(
-    request: GenerateRequest, size: tuple[int, int], num_frames: int, settings: Settings
+    request: GenerateRequest, picture: Picture, num_frames: int, settings: Settings, warnings: list[JobWarning]
 ) -> list[tuple[str, Entity]]:
-    """Every entity with its label; all masks are read before the first error is raised, so all are named."""
+    """Every entity with its label; all masks are read before the first error is raised, so all are named. Masks
+    that are left out are found once everything else is known to be good."""
+    size = (picture.width, picture.height)
     entities: list[tuple[str, Entity]] = []
     errors: list[FieldError] = []
     for index, item in enumerate(request.entities):
         try:
-            mask = _read_entity_mask(item, f"/entities/{index}/mask", size, settings)
-            points = _lay_out(item, f"/entities/{index}/trajectory", request, size, num_frames)
+            points = _lay_out_track(item, f"/entities/{index}/trajectory", request, size, num_frames)
+            mask = _read_entity_mask(item, points, f"/entities/{index}/mask", size, settings)
         except InvalidRequest as error:
             errors += error.errors
         else:
@@ -157,17 +207,42 @@ def _read_entities(
             entity = Entity(mask, points, scale=scale, control=item.control)
             entities.append((item.label or f"entity {index + 1}", entity))
     refuse(errors)
+    return _find_masks(entities, request, picture, warnings)
+
+
+def _find_masks(
+    entities: list[tuple[str, Entity]], request: GenerateRequest, picture: Picture, warnings: list[JobWarning]
+) -> list[tuple[str, Entity]]:
+    """Give each entity without a mask the one that is found where its track starts, and a warning that says so."""
+    left_out = [index for index, item in enumerate(request.entities) if item.mask is None]
+    segmenter = open_segmenter(picture, image_pointer(request.image)) if left_out else None
+    for index in left_out:
+        assert segmenter is not None
+        label, entity = entities[index]
+        x, y = entity.points[0].tolist()
+        found = segmenter.segment([(x, y)])
+        entities[index] = label, replace(entity, mask=found.mask)
+        detail = (
+            f"No mask was given: {ENGINE} found one at the track's start, ({x:.0f}, {y:.0f}), and expects it to be"
+            f" right by {found.score:.0%} (IoU). Check it with a preview, or give a mask."
+        )
+        warnings.append(JobWarning(code="mask_segmented", detail=detail, pointer=f"/entities/{index}/mask"))
     return entities
 
 
-def _read_entity_mask(item: EntityRequest, pointer: str, size: tuple[int, int], settings: Settings) -> Mask:
-    if item.mask is None:
-        detail = "This server does not find masks by itself yet; give base64, rle, polygon or box."
+def _read_entity_mask(
+    item: EntityRequest, points: trajectory.Floats, pointer: str, size: tuple[int, int], settings: Settings
+) -> Mask:
+    """The mask that was given; an empty one where it was left out and can be looked for."""
+    if item.mask is not None:
+        return read_mask(item.mask, pointer, size, settings)
+    if (points[0] < 0).any() or (points[0] >= size).any():
+        detail = f"The track starts outside of the {size[0]} x {size[1]} image, where no mask is found; give one."
         raise InvalidRequest.at(pointer, detail)
-    return read_mask(item.mask, pointer, size, settings)
+    return np.zeros(size[::-1], np.uint8)
 
 
-def _lay_out(
+def _lay_out_track(
     item: EntityRequest, pointer: str, request: GenerateRequest, size: tuple[int, int], num_frames: int
 ) -> trajectory.Floats:
     """The track of one entity, float64 [F, 2] in pixels of the submitted image, the camera's move included."""
@@ -252,14 +327,7 @@ def _pointer_of(code: str, index: int) -> str:
     return f"/entities/{index}/" + ("mask" if about_mask else "trajectory")
 
 
-def _resolve(
-    request: GenerateRequest,
-    card: ModelCard,
-    image: Blob,
-    entities: list[tuple[str, Entity]],
-    output: tuple[int, int],
-    inputs: _Inputs,
-) -> JobSpec:
+def _resolve(request: GenerateRequest, card: ModelCard, image: Blob, layout: Layout, inputs: _Inputs) -> JobSpec:
     size = (image.width, image.height)
     tracks = [
         EntityTrack(
@@ -269,7 +337,7 @@ def _resolve(
             scale=None if entity.scale is None else [float(factor) for factor in entity.scale],
             control=entity.control,
         )
-        for label, entity in entities
+        for label, entity in layout.entities
     ]
     asked_or_native = {
         name: getattr(card, name) if getattr(request, name) is None else getattr(request, name)
@@ -293,8 +361,8 @@ def _resolve(
         weights_sha256=card.weights_sha256,
         image=image,
         entities=tracks,
-        width=output[0],
-        height=output[1],
+        width=layout.size[0],
+        height=layout.size[1],
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         fps=request.output.fps or card.fps,
         **asked_or_native,

@@ -5,27 +5,31 @@ from __future__ import annotations
 import sys
 
 import uvicorn
+from redis import Redis
+from redis.exceptions import RedisError
 
 from jobs.connection import Misconfigured, connect_briefly
+from jobs.keys import Keys
 from jobs.logs import configure_logs
 from jobs.settings import settings
 from service.app import create_app
+from service.auth import is_public
 
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 DRAIN_S = 5
+REMEDY = (
+    "Make one with `draganything keys create`. To publish the service without any (behind a proxy of yours), name"
+    " the hosts that it is called by: DRAGANYTHING_ALLOWED_HOSTS='[\"127.0.0.1\"]'."
+)
 
 
 def main() -> None:
-    """Listen where the settings say; without keys only on loopback, unless the hosts to serve are named."""
+    """Listen where the settings say; without keys only on loopback, unless the hosts are named."""
     config = settings()
     configure_logs(config)
-    if config.host not in LOOPBACK and "allowed_hosts" not in config.model_fields_set:
-        sys.exit(
-            f"No keys are configured, so {config.host} is not served. To publish the service anyway (behind a"
-            " proxy of yours), name the hosts that it is called by: DRAGANYTHING_ALLOWED_HOSTS='[\"127.0.0.1\"]'."
-        )
     try:
-        connect_briefly(config).close()
+        with connect_briefly(config) as redis:
+            if is_public(config) and not config.require_keys and not _has_keys(redis):
+                sys.exit(f"No keys are configured, so {config.host} is not served. {REMEDY}")
     except Misconfigured as error:
         sys.exit(str(error))
     uvicorn.run(
@@ -37,6 +41,15 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
+
+
+def _has_keys(redis: Redis) -> bool:
+    try:
+        return Keys(redis).exist()
+    except Misconfigured:
+        raise
+    except RedisError:  # nobody knows
+        return False
 
 
 if __name__ == "__main__":

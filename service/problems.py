@@ -67,6 +67,12 @@ def answer(error: DragAnythingError) -> JSONResponse:
     return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
+def redis_away(error: RedisError) -> JSONResponse:
+    """The answer to a request that needs Redis, which is away."""
+    log.warning("redis_away", error=type(error).__name__)
+    return answer(Unavailable("The job store does not answer; try again.", retry_after_s=2))
+
+
 def from_validation(problems: Sequence[Any], body: Any) -> DragAnythingError:
     """Pydantic's findings about a request as one of our errors; ``body`` is what was parsed."""
     first = problems[0]
@@ -169,8 +175,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RedisError)
     async def _redis(_: Request, error: RedisError) -> JSONResponse:
-        log.warning("redis_away", error=type(error).__name__)
-        return answer(Unavailable("The job store does not answer; try again.", retry_after_s=2))
+        return redis_away(error)
 
     @app.exception_handler(BotoCoreError)
     @app.exception_handler(ClientError)

@@ -61,7 +61,7 @@ def _headers(*names: str) -> dict[str, Any]:
     return {name: {"schema": {"type": "integer" if name == "Retry-After" else "string"}} for name in names}
 
 
-def _json_only(request: Request) -> None:
+def json_only(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not re.fullmatch(r"application/[\w.+-]+\+json", media_type):
         raise UnsupportedMediaType("Send the body as application/json.")
@@ -71,7 +71,7 @@ def _json_only(request: Request) -> None:
     "/generate",
     status_code=202,
     response_model=JobView,
-    dependencies=[Depends(_json_only)],
+    dependencies=[Depends(json_only)],
     responses={
         200: {
             "model": JobView,
@@ -99,7 +99,7 @@ async def generate(
         record = await _await_end(record, wait_s, services)
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
         response.status_code = 200 if record.status.terminal else 202
-    answer = await run_in_threadpool(_view, record, request, services)
+    answer = await run_in_threadpool(present, record, request, services)
     response.headers["Location"] = answer.urls.self
     if not record.status.terminal:
         response.headers["Retry-After"] = "1"
@@ -147,7 +147,7 @@ async def _snapshots(known: Record, services: Doors) -> AsyncIterator[Record]:
             await asyncio.sleep(1 / MAX_EVENTS_PER_S)
 
 
-def _view(record: Record, request: Request, services: Doors) -> JobView:
+def present(record: Record, request: Request, services: Doors) -> JobView:
     storage = None if services.settings.s3_private else services.storage
     eta_s = None
     with suppress(RedisError):  # an estimate is not worth an error
@@ -173,7 +173,7 @@ def jobs(
 ) -> JobPage:
     """Newest first."""
     records, following = services.store.page(sender.owner, status=status, after=after, limit=limit)
-    return JobPage(jobs=[_view(record, request, services) for record in records], next=following)
+    return JobPage(jobs=[present(record, request, services) for record in records], next=following)
 
 
 @router.get(
@@ -200,7 +200,7 @@ def job(
     if tag in re.split(r"\s*,\s*", if_none_match or ""):
         return Response(status_code=304, headers={"ETag": tag})
     response.headers["ETag"] = tag
-    return _view(record, request, services)
+    return present(record, request, services)
 
 
 def _etag(record: Record, link_ttl_s: int) -> str:
@@ -236,7 +236,7 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """``event: snapshot`` with the job as data: at once, at every change, and last when it has ended."""
     async for snapshot in _snapshots(record, services):
-        yield ServerSentEvent(event="snapshot", data=await run_in_threadpool(_view, snapshot, request, services))
+        yield ServerSentEvent(event="snapshot", data=await run_in_threadpool(present, snapshot, request, services))
 
 
 @router.post(
@@ -254,7 +254,7 @@ def cancel(job_id: str, request: Request, response: Response, services: Services
     services.store.get(job_id, sender.owner)
     if services.store.cancel(job_id) == "ended":
         response.status_code = 200
-    return _view(services.store.get(job_id, sender.owner), request, services)
+    return present(services.store.get(job_id, sender.owner), request, services)
 
 
 @router.delete(

@@ -14,6 +14,7 @@ from redis import Redis
 from jobs.connection import connect_briefly
 from jobs.eta import Schedule
 from jobs.events import Feed
+from jobs.keys import Keys
 from jobs.registry import Registry
 from jobs.settings import Settings
 from jobs.storage import Storage
@@ -32,6 +33,7 @@ class Doors:
     store: Store
     storage: Storage
     registry: Registry
+    keys: Keys
     schedule: Schedule
     feed: Feed
     pool: ThreadPoolExecutor
@@ -52,6 +54,7 @@ async def open_doors(settings: Settings) -> AsyncIterator[Doors]:
             store=Store(redis, settings),
             storage=Storage(settings),
             registry=registry,
+            keys=Keys(redis),
             schedule=Schedule(redis, registry),
             feed=feed,
             pool=pool,

@@ -1,7 +1,8 @@
 """``python -m worker.janitor``: put right what a death left behind. Needs no model and no torch.
 
 Every sweep takes back jobs whose worker has stopped beating, ends jobs whose deadline passed in the queue, and
-forgets jobs, with their objects, whose retention has ended. Once an hour it looks for objects that no record has.
+forgets jobs, with their objects, whose retention has ended. Once an hour it looks for objects that no record has,
+and for old uploads.
 Sweeps of several janitors do not harm each other: each step is a transition that only one of them can win.
 """
 
@@ -62,6 +63,7 @@ class Janitor:
                 self.storage.delete(job_prefix(job_id))
                 log.info("orphan_deleted", job=job_id)
         self.storage.abort_uploads(oldest)
+        self.storage.delete_uploads(oldest)
 
     def _reclaim(self, job_id: str) -> None:
         if self.store.reclaim(job_id):

@@ -15,6 +15,8 @@ from tests import doors
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 STATUSES = {
     ("post", "/v1/generate"): {"200", "202", "400", "403", "409", "413", "415", "422", "503"},
+    ("post", "/v1/preview"): {"200", "400", "403", "413", "415", "422", "503"},
+    ("post", "/v1/segment"): {"200", "400", "403", "413", "415", "422", "503"},
     ("get", "/v1/jobs/{job_id}"): {"200", "304", "404", "503"},
     ("get", "/v1/jobs/{job_id}/events"): {"200", "404", "503"},
     ("post", "/v1/jobs/{job_id}/cancel"): {"200", "202", "404", "503"},
@@ -52,7 +54,7 @@ def test_every_status_is_documented_and_every_error_is_a_problem(
     document: dict[str, Any], method: str, path: str
 ) -> None:
     responses = document["paths"][path][method]["responses"]
-    assert set(responses) == STATUSES[method, path] | {"default"}
+    assert set(responses) == STATUSES[method, path] | {"401", "403", "429", "default"}
     for status, response in responses.items():
         assert response["description"]
         if status == "default" or status >= "4":
@@ -63,7 +65,8 @@ def test_every_status_is_documented_and_every_error_is_a_problem(
 
 def test_the_headers_of_an_accepted_job_are_documented(document: dict[str, Any]) -> None:
     operation = document["paths"]["/v1/generate"]["post"]
-    assert set(operation["responses"]["202"]["headers"]) == {"Location", "Retry-After", "Preference-Applied"}
+    headers = {"Location", "Retry-After", "Preference-Applied", "RateLimit", "RateLimit-Policy"}
+    assert set(operation["responses"]["202"]["headers"]) == headers
     assert {parameter["name"].lower() for parameter in operation["parameters"]} == {"idempotency-key", "prefer"}
 
 

@@ -405,7 +405,7 @@ def test_all_wrong_masks_are_told_at_once(kept: tuple[TestClient, Redis, S3Clien
     body["entities"] = [
         {"mask": {"box": [9, 9, 0, 0]}, "trajectory": {"points": [[1, 1]]}},
         {"mask": {"box": [0, 0, 9, 9]}, "trajectory": {"points": [[1, 1]]}},
-        {"trajectory": {"points": [[1, 1]]}},
+        {"trajectory": {"points": [[-1, 1]]}},
     ]
     errors = kept[0].post("/v1/generate", json=body).json()["errors"]
     assert [error["pointer"] for error in errors] == ["/entities/0/mask/box", "/entities/2/mask"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from PIL import Image
 
 from jobs.errors import InvalidRequest
 from jobs.settings import Settings
-from jobs.spec import GenerateRequest, JobSpec
+from jobs.spec import GenerateRequest, ImageSource, JobSpec
 from jobs.state import JobWarning
 from model import trajectory
 from service.inputs import accept
@@ -37,7 +38,10 @@ def accepted(**changes: Any) -> Made:
         assert key not in objects
         objects[key] = (data, media_type)
 
-    made = accept(request, doors.CARD, "id", Settings(), put)
+    def read(source: ImageSource, _: str) -> bytes:
+        return base64.b64decode(source.base64 or "")
+
+    made = accept(request, doors.CARD, "id", Settings(), put, read)
     return Made(made.spec, made.warnings, objects)
 
 
