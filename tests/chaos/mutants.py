@@ -53,14 +53,14 @@ MUTANTS = (
     Mutant(
         "a late attempt keeps its objects",
         "worker/executor.py",
-        "self._storage.delete(mine)",
+        "self._delete(mine)",
         "pass",
         row=4,
     ),
     Mutant(
         "a dead attempt's objects stay",
         "worker/executor.py",
-        "self._storage.delete(job_prefix(job_id), keep=keep)",
+        "self._delete(job_prefix(job_id), keep=[inputs_prefix(job_id), decision_key(job_id), _files_of(decided)])",
         "pass",
         row=1,
     ),
