@@ -128,7 +128,7 @@ class Schedule:
     def eta_s(self, record: Record) -> float | None:
         """Seconds until the job ends. None: it has, or no live worker holds its model, or nothing is known."""
         if record.status is Status.QUEUED:
-            waiting = self._waiting(record.model).get(record.id)
+            waiting = self._waiting(record).get(record.id)
             return None if waiting is None else round(waiting, 1)
         if record.status is not Status.RUNNING or record.started_at is None:
             return None
@@ -139,11 +139,11 @@ class Schedule:
         done = record.progress.fraction
         return round(elapsed * (1 - done) / done, 1) if done > KNOWN_FROM else None
 
-    def _waiting(self, model: str) -> dict[str, float]:
-        read_at, ends = self._read.get(model, (0.0, {}))
-        if time.monotonic() - read_at > FRESH_S:
-            ends = self._plan(model)
-            self._read[model] = time.monotonic(), ends
+    def _waiting(self, record: Record) -> dict[str, float]:
+        read_at, ends = self._read.get(record.model, (0.0, {}))
+        if time.monotonic() - read_at > FRESH_S or record.id not in ends:
+            ends = self._plan(record.model)
+            self._read[record.model] = time.monotonic(), ends
         return ends
 
     def _plan(self, model: str) -> dict[str, float]:

@@ -147,7 +147,6 @@ CORPUS: list[tuple[str, Callable[[Body], None], str]] = [
     *((f"image: {name}", image(data), "/image/base64") for name, data in DAMAGED.items()),
     *((f"image: bomb of {name}", image(data), "/image/base64") for name, data in BOMBS.items()),
     # masks
-    ("no mask", drop("entities", "0", "mask"), MASK),
     ("mask without a source", mask(), MASK),
     ("mask is a path", put(MASK, "/etc/passwd"), MASK),
     ("two masks", mask(box=[0, 0, 9, 9], polygon=[[0, 0], [9, 0], [9, 9]]), MASK),
