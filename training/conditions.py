@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.entity import TIMESTEP, EntityEncoder, alpha_bar
-from training.checkpoint import write
+from training.checkpoint import read, write
 
 
 @torch.no_grad()
@@ -78,32 +78,35 @@ def embed(embedding: Any, heat: Tensor, labels: Tensor, table: Tensor, *, again:
     return out.reshape(*labels.shape[:2], *out.shape[1:])
 
 
-class FeatureCache:
-    """Entity feature maps on disk, by clip and by the weights that made them."""
+class Cache:
+    """Tensors on disk that do not change while a network does not: by clip, and by the weights that made them."""
 
-    def __init__(self, folder: Path | None, encoder: EntityEncoder, ensemble: int) -> None:
+    def __init__(self, folder: Path | None, kind: str, *makers: nn.Module) -> None:
         self.folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256(str(ensemble).encode())
-            for value in encoder.state_dict().values():
-                digest.update(value.flatten()[:64].float().cpu().numpy().tobytes())
-            self.kind = digest.hexdigest()[:16]
+            digest = hashlib.sha256()
+            for maker in makers:
+                for value in maker.state_dict().values():
+                    digest.update(value.flatten()[:64].float().cpu().numpy().tobytes())
+            self.kind = f"{kind}-{digest.hexdigest()[:16]}"
 
     def read(self, names: tuple[str, ...]) -> Tensor | None:
-        """Feature maps [B, C, h, w] on the CPU, or None unless all are there."""
+        """One tensor per clip, stacked, float32 on the CPU; None unless all are there."""
         if self.folder is None or not names:
             return None
         paths = [self._path(name) for name in names]
         if not all(path.exists() for path in paths):
             return None
-        return torch.stack([torch.load(path, weights_only=True) for path in paths]).float()
+        return torch.stack([read(path).float() for path in paths])
 
-    def write(self, names: tuple[str, ...], features: Tensor) -> None:
-        """Keep feature maps in half precision."""
-        if self.folder is not None:
-            for name, value in zip(names, features, strict=False):
-                write(self._path(name), value.half().cpu().clone())
+    def write(self, names: tuple[str, ...], values: Tensor) -> Tensor:
+        """Keep tensors in half precision; what `read` will give, so that a resumed run sees the same."""
+        if self.folder is None or not names:
+            return values
+        for name, value in zip(names, values, strict=True):
+            write(self._path(name), value.half().cpu().clone())
+        return values.half().float()
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None

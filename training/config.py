@@ -76,6 +76,7 @@ class Networks(Strict):
     configs: Path | None = None  # scratch: folder in the layout of `model.weights`; None: those of the preset tiny
     overrides: dict[str, dict[str, Any]] = {}  # scratch: per part, config values that differ
     init: Path | None = None  # scratch: start from weights that an earlier run exported
+    restart: tuple[Literal["unet", "controlnet", "image_encoder"], ...] = ()  # init: parts that begin anew
     preset: str = "draganything"
     svd: str | None = None  # directories or hub ids that replace the preset's
     controlnet: str | None = None  # None: start from the video UNet's encoder
@@ -105,7 +106,11 @@ class VAEStage(Stage):
     kind: Literal["vae"]
     clip_frames: Count = 4
     clip_share: Share = 0.3  # of the stage, at its end
-    linear_start: Share = 0.1  # of the stage, at its beginning: towards the best linear code of the same size
+    linear_start: int = Field(400, ge=0)  # steps of fitting the linear autoencoder it starts from; 0: none
+    crop: Count | None = Field(None, multiple_of=8)  # pixels; None: whole frames
+    crops: Count = 1  # per clip
+    decoder_only: bool = False  # the latents stay what they are, and so does everything trained on them
+    whitening: Share = 0.5  # of the latents: 0, as large as what they mean in pixels; 1, all equal
     kl_weight: float = Field(1e-4, ge=0)
     edge_weight: float = Field(0.0, ge=0)
 
@@ -126,6 +131,10 @@ class VideoStage(Stage):
     sigmas: tuple[Positive, Positive] = (0.002, 700.0)
     loss_mask: Literal["entity", "weighted", "none"] = "entity"  # the paper's, 1 + weight * mask, or no mask
     mask_weight: float = Field(3.0, ge=0)
+    still_start: bool = False  # a fresh UNet begins as a still picture
+    control: Literal["both", "gaussian", "entity", "none"] = "both"  # what the ControlNet sees of the entities
+    temporal_guidance: bool = True  # False: the ControlNet's layers over time are passed by
+    entities: Literal["diffusion", "classifier"] = "diffusion"  # what entity vectors are features of
     image_dropout: Share = 0.0
     control_dropout: Share = 0.0
     noise_augmentation: float = Field(0.02, ge=0)
@@ -134,6 +143,7 @@ class VideoStage(Stage):
     ensemble: Count = 8  # noises that entity features are averaged over
     gradient_checkpointing: bool = False
     encode_at_once: Count = 8  # frames per call of the VAE's encoder
+    clips: Count | None = None  # different ones, kept with their latents in the run's cache; None: always new ones
 
 
 AnyStage = Annotated[VAEStage | EntityStage | VideoStage, Field(discriminator="kind")]
@@ -157,11 +167,17 @@ class Config(Strict):
     compile: bool = False
     networks: Networks
     data: Annotated[Synthetic | Folder, Field(discriminator="kind")]
-    cache: Path | None = None  # entity features of data sets on disk
+    cache: Path | None = None  # folder for what does not change: kept clips, latents, entity features
     stages: tuple[AnyStage, ...] = Field(min_length=1)
     checkpoint_minutes: Positive = 3.0
     log_every: Count = 10
     samples: Samples = Samples()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.cache is None and any(isinstance(s, VideoStage) and s.clips for s in self.stages):
+            raise ValueError("stages with clips: N keep them on disk: set cache to a folder")
+        return self
 
 
 def load(path: Path, changes: dict[str, Any] | None = None) -> Config:

@@ -4,6 +4,7 @@ Everything random depends on the position (seed, stage, step, rank) alone, so a 
 uninterrupted one; on the CPU bit for bit. Stages that end by the clock can be resumed, but not repeated.
 """
 
+import sys
 import time
 from collections.abc import Generator
 from contextlib import closing, nullcontext
@@ -81,6 +82,21 @@ class Run:
         self.log = Log(self.folder, (self.stage_index, self.step), active=self.first)
         self.stopping = False  # set it to end the run after the current step
 
+    def anneal(self, steps: int) -> bool:
+        """Let the rate of the current stage fall to zero in so many steps, in a folder of its own, and end there.
+
+        The run itself stays as it is and can be resumed; what was annealed cannot.
+        """
+        self.folder = self.folder / "annealed"
+        self.folder.mkdir(exist_ok=True)
+        self.saved = self.folder / "checkpoint.pt"
+        self.log = Log(self.folder, (self.stage_index, self.step), active=self.first)
+        last = self.step + steps
+        changes = {"steps": last, "minutes": None, "decay_from": self.step / last}
+        options = self.config.stages[self.stage_index].model_copy(update=changes)
+        with self.log:
+            return self._train_stage(options, float("inf"))
+
     def train(self, max_minutes: float | None = None) -> bool:
         """Run until done, stopped or `max_minutes` are over; leaves a checkpoint. True if the run is complete."""
         deadline = float("inf") if max_minutes is None else time.monotonic() + 60 * max_minutes
@@ -108,7 +124,8 @@ class Run:
     def _enter(self, options: AnyStage) -> Current:
         """Prepare a stage, with what a checkpoint kept of it."""
         stage = stages.make(options, self.parts, self.config)
-        stage.prepare(self.source, self.stage_index)
+        if self.step == 0:
+            stage.begin(self.source, self.stage_index)
         modules = {name: self.parts.modules[name] for name in stage.trained}
         if self.config.compile:
             for module in modules.values():
@@ -134,8 +151,9 @@ class Run:
         options = current.options
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         label = f"{self.stage_index} {options.kind}"
-        bar: Any = tqdm(total=options.steps, initial=self.step, desc=label, disable=not self.first)
-        with bar, closing(self._batches(current)) as coming:
+        bar: Any = tqdm(total=options.steps, initial=self.step, desc=label, disable=None if self.first else True)
+        plain = networks.plain_attention(self.device)
+        with bar, plain, closing(self._batches(current)) as coming:
             while (progress := self._progress(options, self.step)) < 1:
                 rate = options.lr * _rate(options, self.step, progress)
                 figures = self._update(current, coming, rate)
@@ -190,11 +208,12 @@ class Run:
     def _batches(self, current: Current) -> Generator[Batch, None, None]:
         """The batches from the current step on."""
         options, rank, index = current.options, self.accelerator.process_index, self.stage_index
+        source = current.stage.source(self.source)
 
         def make(position: int) -> Batch:
             progress = self._progress(options, position // options.accumulate)
             frames = current.stage.frames(progress)
-            clips = self.source.batch(index, position, rank, options.batch, frames)
+            clips = source.batch(index, position, rank, options.batch, frames)
             return Batch(clips, build(clips) if current.stage.needs_signal else None, progress)
 
         return batches.ahead(make, self.step * options.accumulate, self.device)
@@ -216,7 +235,11 @@ class Run:
         seen = self.step * options.batch * options.accumulate * self.accelerator.num_processes
         record = {name: float(value) for name, value in figures.items()}
         self.log.write(self.stage_index, options.kind, self.step, record, clips=seen, seconds=self.seconds)
-        bar.set_postfix(loss=f"{record['loss']:.4f}", clips_per_s=f"{seen / max(self.seconds, 1e-9):.1f}")
+        told = {"loss": f"{record['loss']:.4f}", "clips_per_s": f"{seen / max(self.seconds, 1e-9):.1f}"}
+        bar.set_postfix(told)
+        if bar.disable and self.first:  # not a terminal: lines instead
+            place = f"{self.stage_index} {options.kind} {self.step}/{options.steps}"
+            print(place, told, file=sys.stderr, flush=True)
 
     def _sample(self, current: Current) -> None:
         path = self.folder / "samples" / f"{self.stage_index}-{self.step:07d}"

@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -31,6 +33,7 @@ PROMPT_TOKENS = 8  # of the constant that stands in for the empty prompt's embed
 OUTPUT_SCALE = (
     0.3  # of the ControlNet's output layers where everything starts together; zero would hide all control
 )
+SPATIAL_ONLY = 100.0  # a mixing factor whose sigmoid is 1, and has no gradient
 HEAT_SCALE = 1 / 64  # the heat maps come as 0..255
 
 
@@ -66,11 +69,16 @@ def build(options: Networks, seed: int, device: torch.device, frozen_dtype: torc
         }
         pipeline = weights.load(**places, device=device, dtype=torch.float32, local_files_only=True)
         parts = _of_pipeline(pipeline, find_preset("tiny").defaults)
+        if options.restart:
+            fresh = _fresh(options, seed, device)
+            parts = replace(parts, **{name: getattr(fresh, name) for name in options.restart})
     else:
         parts = _fresh(options, seed, device)
     for module in parts.modules.values():
         module.requires_grad_(False).eval()
         use_2d_time_convolutions(module)
+        if device.type == "cpu":
+            use_channels_last(module)
     return parts
 
 
@@ -207,6 +215,25 @@ def use_2d_time_convolutions(module: nn.Module) -> None:
     for conv in module.modules():
         if type(conv) is nn.Conv3d and conv.kernel_size == (3, 1, 1) and conv.padding == (1, 0, 0):
             conv.__class__ = TimeConvolution
+
+
+def without_time(module: nn.Module) -> None:
+    """Let the blend of every block take its spatial half alone; what is behind the other half learns nothing."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("time_mixer.mix_factor"):
+            nn.init.constant_(parameter, SPATIAL_ONLY)
+
+
+def use_channels_last(module: nn.Module) -> None:
+    """Lay out the weights of two-dimensional convolutions as bfloat16 ones are fast on a CPU."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4 and parameter.shape[2:] != (1, 1):
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+
+
+def plain_attention(device: torch.device) -> AbstractContextManager[object]:
+    """Attention by matrix products on a CPU, whose fused kernel is many times slower for short sequences."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def checkpoint_gradients(modules: Iterable[nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""Train: `python -m training.train CONFIG.yaml [--resume] [--out DIR] [--max-minutes N] [--set KEY=VALUE ...]`.
+"""Train: `python -m training.train CONFIG.yaml [--resume | --anneal STEPS] [--out DIR] [--max-minutes N]`.
 
 Several GPUs: `accelerate launch -m training.train CONFIG.yaml`. SIGINT and SIGTERM end a run after its current
 step, with a checkpoint. Exit status: 0 the run is complete, 3 it stopped early (`--resume` continues it), 2 the
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint of the output folder")
     parser.add_argument("--out", type=Path, help="output folder, instead of the config's")
+    parser.add_argument("--anneal", type=int, metavar="N", help="fall to rate 0 in N steps, beside the run")
     parser.add_argument("--max-minutes", type=float, help="stop with a checkpoint after so long")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in stages.0.steps=10")
     options = parser.parse_args(arguments)
@@ -40,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         changes = _changes(options.set) | ({} if options.out is None else {"out": str(options.out)})
-        run = Run(load(options.config, changes), resume=options.resume)
+        run = Run(load(options.config, changes), resume=options.resume or options.anneal is not None)
         print(run.source.summary(), file=sys.stderr)
         with _interruptible(run):
-            complete = run.train(options.max_minutes)
+            complete = run.train(options.max_minutes) if options.anneal is None else run.anneal(options.anneal)
         print(run.source.summary(), file=sys.stderr)
     except (ConfigError, CheckpointError, TrainingError, WeightsError, BrokenVideo) as error:
         print(f"error: {error}", file=sys.stderr)

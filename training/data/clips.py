@@ -39,3 +39,7 @@ class Source(Protocol):
     def summary(self) -> str:
         """What there is, and what had to be skipped."""
         ...
+
+    def identity(self) -> str:
+        """Everything that decides which clip a position has."""
+        ...

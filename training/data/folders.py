@@ -73,6 +73,10 @@ class FolderSource:
         if not self.videos:
             raise BrokenVideo(str(options.root), "no usable video", self.summary())
 
+    def identity(self) -> str:
+        """See `clips.Source`."""
+        return f"{self.seed} {self.options.model_dump_json()}"
+
     def summary(self) -> str:
         """Counts of what is used and of what was skipped, by reason."""
         counts = "; ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()))

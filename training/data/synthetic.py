@@ -32,6 +32,10 @@ class SyntheticSource:
         """See `clips.Source`."""
         return to_clips(self.scene(stage, step, rank, count, frames), self.bank)
 
+    def identity(self) -> str:
+        """See `clips.Source`."""
+        return f"synthetic {self.position} {self.bank.natural} {self.options.model_dump_json()}"
+
     def summary(self) -> str:
         """One line."""
         textures = len(self.bank.squares) - self.bank.natural

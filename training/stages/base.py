@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from training.data.clips import Source
 
-MEASURE_BATCHES = 4  # that scales are measured on, and the linear code fitted to
+MEASURE_BATCHES = 4  # that scales are measured on, and a linear start is fitted to
 MEASURE = 1_000_000_007  # their place among the steps, beyond any that is trained on
 Metrics = dict[str, Tensor]
 
@@ -23,8 +23,12 @@ class Stage(nn.Module):
         """How many frames a clip has, given how much of the stage is done."""
         return 1
 
-    def prepare(self, source: Source, index: int) -> None:
-        """Whatever must be known of the data before the first step; the same after a resume."""
+    def begin(self, source: Source, index: int) -> None:
+        """Whatever is done to the weights before the first step; not after a resume."""
+
+    def source(self, source: Source) -> Source:
+        """Where this stage takes its clips from, given where the run does."""
+        return source
 
     def finish(self, source: Source, index: int) -> None:
         """Whatever is done to the weights after the last step."""

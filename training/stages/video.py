@@ -1,17 +1,25 @@
 """The video UNet and the ControlNet, or the ControlNet alone."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from model.clip import shrink
-from training.conditions import FeatureCache, embed, entity_features, pool
+from model.entity import EntityEncoder
+from training import classifier, still_start
+from training.classifier import ClassifierEncoder
+from training.conditions import Cache, embed, entity_features, pool
 from training.config import Config, VideoStage
-from training.data.clips import Clips
+from training.data.clips import Clips, Source
+from training.data.kept import KeptClips
 from training.data.seeds import Draw
 from training.data.signal import Signal
-from training.networks import Parts, checkpoint_gradients
-from training.objective import add_noise, draw_sigmas, latent_weights, weighted_error
-from training.stages.base import Metrics, Stage, normal, to_pixels
+from training.networks import Parts, checkpoint_gradients, without_time
+from training.objective import Noised, add_noise, draw_sigmas, latent_weights, weighted_error
+from training.stages.base import MEASURE, Metrics, Stage, normal, to_pixels
+
+START_BATCHES, START_CLIPS = 6, 4  # that a still start is fitted to
 
 
 class VideoTraining(Stage):
@@ -23,9 +31,14 @@ class VideoTraining(Stage):
         super().__init__()
         self.options = options
         self.unet, self.controlnet = parts.unet, parts.controlnet
-        self.vae, self.image_encoder, self.entity_encoder = parts.vae, parts.image_encoder, parts.entity_encoder
+        self.vae, self.image_encoder = parts.vae, parts.image_encoder
+        self.entity_encoder = entity_encoder(options, parts.entity_encoder)
         self.trained = options.train
-        self.cache = FeatureCache(config.cache, parts.entity_encoder, options.ensemble)
+        self.folder = config.cache
+        self.features = Cache(config.cache, f"{options.entities}-{options.ensemble}", self.entity_encoder)
+        self.latents = Cache(config.cache, "latents", self.vae.encoder, self.vae.quant_conv)
+        if not options.temporal_guidance:
+            without_time(self.controlnet)
         if options.gradient_checkpointing:
             checkpoint_gradients([self.unet, self.controlnet])
 
@@ -33,16 +46,38 @@ class VideoTraining(Stage):
         """As configured."""
         return self.options.frames
 
+    def source(self, source: Source) -> Source:
+        """A limited number of clips where the config says so."""
+        if self.options.clips is None or self.folder is None:
+            return source
+        return KeptClips(source, self.options.clips, self.folder / "clips")
+
+    @torch.no_grad()
+    def begin(self, source: Source, index: int) -> None:
+        """Let a fresh UNet begin as a still picture."""
+        if not self.options.still_start:
+            return
+        random = torch.Generator(self.unet.device).manual_seed(index)
+        examples = []
+        for place in range(MEASURE, MEASURE + START_BATCHES):
+            clips = self.source(source).batch(index, place, 0, START_CLIPS, self.options.frames)
+            latents = self._latents(clips)
+            noised, inputs = self._noise(latents, latents[:, 0], random)
+            examples.append((inputs, noised.target))
+        inputs = examples[0][0][:1]
+        context = torch.zeros(1, 1, self.unet.config.cross_attention_dim, device=inputs.device)
+        time, ids = inputs.new_zeros(1), inputs.new_zeros(1, 3)
+        still_start.install(self.unet, self.controlnet, still_start.fit(examples), (inputs, time, context, ids))
+
     def forward(
         self, clips: Clips, signal: Signal, random: torch.Generator, _progress: float
     ) -> tuple[Tensor, Metrics]:
         """The loss; `loss_small` and `loss_large` are its halves by noise level, unweighted."""
         options, draw = self.options, Draw(random)
-        count, frames = clips.frames.shape[:2]
+        count = len(clips.frames)
         first = clips.frames[:, 0].float() / 255
         pixel_noise = normal(first.shape, random)
-        flat = self._encode(to_pixels(clips.frames.flatten(0, 1))) * self.vae.config.scaling_factor
-        latents = flat.reshape(count, frames, *flat.shape[1:])
+        latents = self._latents(clips)
         image = self._encode(first * 2 - 1 + options.noise_augmentation * pixel_noise)
         table = pool(self._features(clips.names, first * 2 - 1, random), signal.latent_masks)
         context = self._context(first)
@@ -50,24 +85,38 @@ class VideoTraining(Stage):
         seen = (~draw.flag((count,), options.image_dropout)).float()
         context, image = context * seen[:, None, None], image * seen[:, None, None, None]
         steered = (~draw.flag((count, 1, 1, 1), options.control_dropout)).to(torch.uint8)
-        sigmas = draw_sigmas(draw.normal((count,)), *options.log_sigma, options.sigmas)
-        noised = add_noise(latents, normal(latents.shape, random), sigmas)
-        inputs = torch.cat([noised.inputs, image[:, None].expand(-1, frames, -1, -1, -1)], dim=2)
-
+        noised, inputs = self._noise(latents, image, random)
         values = [options.fps - 1, options.motion_bucket_id, options.noise_augmentation]
         ids = torch.tensor(values, device=inputs.device).expand(count, -1)
         embedding, again = self.controlnet.controlnet_cond_embedding, options.gradient_checkpointing
-        condition = embed(embedding, signal.heat * steered, signal.labels * steered, table, again=again)
+        heat, labels = mute(options.control, signal.heat * steered, signal.labels * steered)
+        condition = embed(embedding, heat, labels, table, again=again)
         inputs, context = inputs.to(self.unet.dtype), context.to(self.unet.dtype)
         residuals = self.controlnet(inputs, noised.timesteps, context, ids, condition)
         found = self.unet(inputs, noised.timesteps, context, ids, residuals)
         weights = latent_weights(clips.weighted, options.loss_mask, options.mask_weight)
-        return weighted_error(found, noised.target, weights), _by_level(found.detach(), noised.target, sigmas)
+        return weighted_error(found, noised.target, weights), _by_level(found.detach(), noised)
+
+    def _noise(self, latents: Tensor, image: Tensor, random: torch.Generator) -> tuple[Noised, Tensor]:
+        """Clips noised to random levels, and the UNet's inputs: these and the picture, [B, F, 2C, h, w]."""
+        levels = Draw(random).normal((len(latents),))
+        sigmas = draw_sigmas(levels, *self.options.log_sigma, self.options.sigmas)
+        noised = add_noise(latents, normal(latents.shape, random), sigmas)
+        picture = image[:, None].expand(-1, latents.shape[1], -1, -1, -1)
+        return noised, torch.cat([noised.inputs, picture], dim=2)
 
     @torch.no_grad()
     def _encode(self, pixels: Tensor) -> Tensor:
         chunks = torch.split(pixels, self.options.encode_at_once)
         return torch.cat([self.vae.encode(part.to(self.vae.dtype)).latent_dist.mode().float() for part in chunks])
+
+    def _latents(self, clips: Clips) -> Tensor:
+        known = self.latents.read(clips.names)
+        if known is not None:
+            return known.to(clips.frames.device)
+        flat = self._encode(to_pixels(clips.frames.flatten(0, 1))) * self.vae.config.scaling_factor
+        latents = flat.unflatten(0, clips.frames.shape[:2])
+        return self.latents.write(clips.names, latents)
 
     def _context(self, first: Tensor) -> Tensor:
         with torch.set_grad_enabled("image_encoder" in self.trained and torch.is_grad_enabled()):
@@ -75,17 +124,30 @@ class VideoTraining(Stage):
         return embeds[:, None].float()
 
     def _features(self, names: tuple[str, ...], pixels: Tensor, random: torch.Generator) -> Tensor:
-        known = self.cache.read(names)
+        own = torch.Generator(random.device).manual_seed(int(Draw(random).integer((1,), 1 << 62)))
+        known = self.features.read(names)
         if known is not None:
             return known.to(pixels.device)
-        features = entity_features(self.entity_encoder, pixels, self.options.ensemble, random)
-        self.cache.write(names, features)
-        return features
+        if isinstance(self.entity_encoder, ClassifierEncoder):
+            features = self.entity_encoder.features(pixels)
+        else:
+            features = entity_features(self.entity_encoder, pixels, self.options.ensemble, own)
+        return self.features.write(names, features)
 
 
-def _by_level(found: Tensor, target: Tensor, sigmas: Tensor) -> Metrics:
-    error = ((found.float() - target) ** 2).flatten(1).mean(dim=1)
-    small = sigmas < 2
+def entity_encoder(options: VideoStage, encoder: EntityEncoder) -> EntityEncoder:
+    """The run's own encoder, or the classifier that stands in for it."""
+    return encoder if options.entities == "diffusion" else ClassifierEncoder(encoder, classifier.load())
+
+
+def mute(control: str, heat: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Heat and labels with what a config leaves out set to 0."""
+    return heat * (control in ("both", "gaussian")), labels * (control in ("both", "entity"))
+
+
+def _by_level(found: Tensor, noised: Noised) -> Metrics:
+    error = ((found.float() - noised.target) ** 2).flatten(1).mean(dim=1)
+    small = noised.timesteps < math.log(2) / 4
     return {
         name: (error * part).sum() / part.sum().clamp(min=1)
         for name, part in (("loss_small", small), ("loss_large", ~small))

@@ -1,4 +1,4 @@
-"""A model small enough to run in every test: the untrained `tiny`, at 64x64 and a few frames."""
+"""A model small enough to run in every test: the preset `tiny`, at 64x64 and a few frames."""
 
 from collections.abc import Callable
 from pathlib import Path

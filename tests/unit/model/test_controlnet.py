@@ -18,6 +18,11 @@ def net(tiny: DragAnythingPipeline) -> ControlNet:
     return found
 
 
+def widths(net: ControlNet) -> tuple[int, int, int]:
+    """Channels of the inputs, of the first level, of the context."""
+    return net.config["in_channels"], net.config["block_out_channels"][0], net.config["cross_attention_dim"]
+
+
 def signal(frames: int, entities: int) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(0)
     heat = torch.from_numpy(rng.integers(0, 256, (frames, 64, 64), dtype=np.uint8))
@@ -54,9 +59,10 @@ def test_frames_are_embedded_one_by_one(net: ControlNet) -> None:
 @torch.no_grad()
 def test_one_condition_serves_both_halves(net: ControlNet) -> None:
     g = torch.Generator().manual_seed(0)
-    sample = torch.randn(2, 3, 16, 8, 8, generator=g)
-    context, ids = torch.randn(2, 1, 64, generator=g), torch.tensor([[6.0, 128.0, 0.02]]).expand(2, -1)
-    condition, t = torch.randn(3, 64, 8, 8, generator=g), torch.tensor(1.0)
+    inputs, first, width = widths(net)
+    sample = torch.randn(2, 3, inputs, 8, 8, generator=g)
+    context, ids = torch.randn(2, 1, width, generator=g), torch.tensor([[6.0, 128.0, 0.02]]).expand(2, -1)
+    condition, t = torch.randn(3, first, 8, 8, generator=g), torch.tensor(1.0)
     down, mid = net(sample, t, context, ids, condition)
     for half in (0, 1):
         one = slice(half, half + 1)
@@ -70,10 +76,12 @@ def test_one_condition_serves_both_halves(net: ControlNet) -> None:
 @torch.no_grad()
 def test_scale_multiplies_every_residual(net: ControlNet) -> None:
     g = torch.Generator().manual_seed(0)
-    inputs = (torch.randn(1, 2, 16, 8, 8, generator=g), torch.tensor(1.0), torch.randn(1, 1, 64, generator=g))
-    inputs_tail = (torch.tensor([[6.0, 128.0, 0.02]]), torch.randn(2, 64, 8, 8, generator=g))
-    down, mid = net(*inputs, *inputs_tail)
-    half_down, half_mid = net(*inputs, *inputs_tail, scale=0.5)
+    channels, first, width = widths(net)
+    sample, context = torch.randn(1, 2, channels, 8, 8, generator=g), torch.randn(1, 1, width, generator=g)
+    ids, condition = torch.tensor([[6.0, 128.0, 0.02]]), torch.randn(2, first, 8, 8, generator=g)
+    inputs = (sample, torch.tensor(1.0), context, ids, condition)
+    down, mid = net(*inputs)
+    half_down, half_mid = net(*inputs, scale=0.5)
     assert float(mid.abs().max()) > 0
     for whole, half in zip((*down, mid), (*half_down, half_mid), strict=True):
         torch.testing.assert_close(half, whole / 2)

@@ -27,7 +27,7 @@ def test_a_call_gives_frames(tiny: DragAnythingPipeline, image: Picture, entity:
     output = tiny(image, [entity()], generator=seeded(), **JOB)
     assert output.frames.shape == (FRAMES, 64, 64, 3)
     assert output.frames.dtype == np.uint8
-    assert output.latents.shape == (1, FRAMES, 8, 8, 8)
+    assert output.latents.shape == (1, FRAMES, tiny.vae.config.latent_channels, 8, 8)
 
 
 def test_a_call_is_its_three_stages(
@@ -50,11 +50,12 @@ def test_seeds_decide(tiny: DragAnythingPipeline, image: Picture, entity: Make, 
 
 def test_draws_can_be_given(tiny: DragAnythingPipeline, image: Picture, entity: Make, seeded: Seeded) -> None:
     g = seeded(4)
+    c = tiny.vae.config.latent_channels
     given: dict[str, Any] = {
-        "entity_vae_noise": torch.randn(8, 8, 8, 8, generator=g),
-        "entity_noise": torch.empty(8, 8, 8, 8, memory_format=torch.channels_last).normal_(generator=g),
+        "entity_vae_noise": torch.randn(8, c, 8, 8, generator=g),
+        "entity_noise": torch.empty(8, c, 8, 8, memory_format=torch.channels_last).normal_(generator=g),
         "image_noise": torch.randn(1, 3, 64, 64, generator=g),
-        "latents": torch.randn(1, FRAMES, 8, 8, 8, generator=g),
+        "latents": torch.randn(1, FRAMES, c, 8, 8, generator=g),
     }
     drawn = tiny(image, [entity()], generator=seeded(4), **JOB).latents
     assert torch.equal(tiny(image, [entity()], **given, **JOB).latents, drawn)
@@ -153,7 +154,7 @@ def test_an_exception_in_the_callback_ends_the_run_at_once(
     def cancel(pipe: DragAnythingPipeline, step: int, timestep: Tensor, tensors: dict[str, Tensor]) -> None:
         assert pipe is tiny
         assert timestep.ndim == 0
-        assert tensors["latents"].shape == (1, FRAMES, 8, 8, 8)
+        assert tensors["latents"].shape == (1, FRAMES, tiny.vae.config.latent_channels, 8, 8)
         steps.append(step)
         if step == 1:
             raise Canceled

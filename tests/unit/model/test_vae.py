@@ -22,7 +22,8 @@ def test_it_is_the_stock_vae() -> None:
 
 @torch.no_grad()
 def test_chunks_are_decoded_apart(tiny: DragAnythingPipeline) -> None:
-    latents = torch.randn(5, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    channels = tiny.vae.config.latent_channels
+    latents = torch.randn(5, channels, 8, 8, generator=torch.Generator().manual_seed(0))
     counts: list[tuple[int, int]] = []
     whole = decode_frames(tiny.vae, latents, 5)
     pairs = decode_frames(tiny.vae, latents, 2, lambda done, total: counts.append((done, total)))

@@ -10,9 +10,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
+from model import weights
 from model.conditioning import Entity
 from model.hub import WeightsError
 from model.pipeline import DragAnythingPipeline
+from model.presets import TINY
 from tests.unit.model.conftest import JOB
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -52,12 +54,19 @@ def test_what_was_saved_loads_and_gives_the_same_frames(
     assert again.card.trained
 
 
-def test_untrained_weights_are_the_same_every_time_and_say_so(tiny: DragAnythingPipeline) -> None:
+def test_configs_without_weights_are_filled_the_same_every_time_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for config in TINY.rglob("*.json"):
+        place = tmp_path / config.relative_to(TINY)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(config, place)
+    monkeypatch.setattr(weights, "TINY", tmp_path)
     state = torch.random.get_rng_state()
-    again = DragAnythingPipeline.from_pretrained("tiny", device="cpu")
+    first, again = load(tmp_path), load(tmp_path)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert again.card.weights_sha256 == tiny.card.weights_sha256
-    assert not again.card.trained
+    assert first.card.weights_sha256 == again.card.weights_sha256
+    assert not first.card.trained
 
 
 def test_hashes_name_every_part_and_follow_the_bytes(saved: Path, copy: Path) -> None:
@@ -85,12 +94,12 @@ def test_the_official_class_name_and_unknown_settings_load(copy: Path) -> None:
     load(copy)
 
 
-def test_an_entity_encoder_may_bring_its_own_vae(copy: Path) -> None:
+def test_an_entity_encoder_may_bring_its_own_vae(tiny: DragAnythingPipeline, copy: Path) -> None:
     vae = AutoencoderKL(
         block_out_channels=(32,) * 4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=8,
+        latent_channels=tiny.vae.config.latent_channels,
     )
     vae.save_pretrained(copy / "entity_encoder" / "vae")
     pipe = load(copy)
@@ -169,13 +178,18 @@ def test_parts_that_do_not_fit_each_other(tiny: DragAnythingPipeline, copy: Path
         {**tiny.entity_encoder.unet.config, "block_out_channels": (64, 48)}
     )
     other.save_pretrained(copy / "entity_encoder" / "unet")
-    assert refusal(copy) == "entity_encoder/unet: first width is 64, but twice the ControlNet's entity width is 32"
-    config = {**tiny.controlnet.config, "cross_attention_dim": 32}
+    twice = 2 * tiny.controlnet.config.entity_embedding_channels[0]
+    assert (
+        refusal(copy)
+        == f"entity_encoder/unet: first width is 64, but twice the ControlNet's entity width is {twice}"
+    )
+    config = {**tiny.controlnet.config, "cross_attention_dim": 48}
     type(tiny.controlnet).from_config(config).save_pretrained(copy / "controlnet")
     shutil.rmtree(copy / "entity_encoder")
     tiny.save_pretrained(copy / "again")
     message = refusal(copy, entity_encoder=copy / "again" / "entity_encoder")
-    assert message == "controlnet: cross_attention_dim is 32, but the UNet's is 64"
+    width = tiny.unet.config.cross_attention_dim
+    assert message == f"controlnet: cross_attention_dim is 48, but the UNet's is {width}"
 
 
 def test_pickles_are_refused_unless_asked_for(copy: Path) -> None:

@@ -21,7 +21,7 @@ TRUNK = {
     "norm_num_groups": 4,
 }
 OVERRIDES: dict[str, dict[str, Any]] = {
-    "vae": {"block_out_channels": [32, 32, 32, 32], "latent_channels": 4, "norm_num_groups": 4},
+    "vae": {"block_out_channels": [32, 32, 32, 32], "latent_channels": 4, "norm_num_groups": 1},
     "unet": TRUNK,
     "controlnet": {
         **TRUNK,
@@ -53,7 +53,7 @@ VIDEO: dict[str, Any] = {
 def config(out: Path, *, vae: int = 2, entity: int = 2, video: int = 4, **changes: Any) -> dict[str, Any]:
     """A config with so many steps of each stage; 0 leaves the stage out."""
     stages = [
-        {**STAGE, "kind": "vae", "steps": vae, "clip_frames": 2},
+        {**STAGE, "kind": "vae", "steps": vae, "clip_frames": 2, "linear_start": 2},
         {**STAGE, "kind": "entity", "steps": entity},
         {**VIDEO, "steps": video},
     ]

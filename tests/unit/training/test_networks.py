@@ -10,7 +10,7 @@ from model.entity import pool as model_pool
 from model.entity import tabulate
 from tests.unit.training import micro
 from training import networks, stages
-from training.conditions import FeatureCache, embed, entity_features, pool
+from training.conditions import Cache, embed, entity_features, pool
 from training.config import Config, ConfigError, Networks, load
 from training.networks import Parts, TimeConvolution, export, pipeline_of, start_from_unet
 from training.stages import base
@@ -100,22 +100,33 @@ def test_a_controlnet_starts_as_the_unets_encoder(parts: Parts) -> None:
     assert not any("controlnet_" in key for key in copied)
 
 
-def test_folding_scales_leaves_the_vae_the_same_and_its_latents_standardised(config: Config, parts: Parts) -> None:
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_turning_latents_leaves_the_vae_the_same(config: Config, parts: Parts, whitening: float) -> None:
     source = micro.source()
-    stage = stages.make(config.stages[0], parts, config)
-    pixels = base.measured(source, 0, 8)[0]
+    options = config.stages[0].model_copy(update={"whitening": whitening, "linear_start": 1})
+    stage = stages.make(options, parts, config)
+    stage.begin(source, 0)
+    pixels = torch.cat(base.measured(source, 0, 8))
     with torch.no_grad():
         before = parts.vae.decode(parts.vae.encode(pixels).latent_dist.mode(), num_frames=1).sample
-        spread = parts.vae.encode(pixels).latent_dist.std
-        scale = parts.vae.encode(pixels).latent_dist.mode()
+        expected = parts.vae.decode(parts.vae.encode(pixels).latent_dist.mode() + 0.3, num_frames=1).sample
     stage.finish(source, 0)
     with torch.no_grad():
         posterior = parts.vae.encode(pixels).latent_dist
         after = parts.vae.decode(posterior.mode(), num_frames=1).sample
-    assert torch.allclose(before, after, atol=1e-4)
-    assert posterior.mode().std(dim=(0, 2, 3)).tolist() == pytest.approx([1] * 4, abs=0.25)
-    factor = (posterior.mode() / scale).median(dim=0).values.mean(dim=(1, 2))
-    assert torch.allclose((posterior.std / spread).mean(dim=(0, 2, 3)), factor, rtol=1e-2)
+    assert (before - expected).abs().mean() > 0.01
+    assert torch.allclose(before, after, atol=1e-3)
+    flat = posterior.mode().transpose(0, 1).flatten(1)
+    covariance = torch.cov(flat)
+    assert float(covariance.diagonal().mean()) == pytest.approx(1, rel=0.02)
+    deviations = covariance.diagonal().sqrt()
+    correlation = covariance / deviations[:, None] / deviations
+    assert (correlation - torch.eye(4)).abs().max() < 0.05
+    if whitening == 1:
+        assert deviations.tolist() == pytest.approx([1] * 4, abs=0.02)
+    else:
+        assert deviations.tolist() == sorted(deviations.tolist(), reverse=True)
+    assert posterior.std.flatten(2).std(dim=(0, 2)).max() < 1e-6
 
 
 def test_folding_scales_standardises_entity_features(config: Config, parts: Parts) -> None:
@@ -155,15 +166,21 @@ def test_overrides_must_name_config_values() -> None:
 
 
 def test_cached_features_come_back_only_for_the_same_clips_and_weights(tmp_path: Path, parts: Parts) -> None:
-    cache = FeatureCache(tmp_path, parts.entity_encoder, 2)
+    cache = Cache(tmp_path, "x", parts.entity_encoder)
     features = torch.randn(2, 8, 8, 8)
-    cache.write(("a", "b"), features)
+    kept = cache.write(("a", "b"), features)
     found = cache.read(("b", "a"))
     assert found is not None
-    assert torch.allclose(found, features.flip(0), atol=1e-2)
+    assert torch.equal(found, kept.flip(0))
+    assert torch.allclose(kept, features, atol=1e-2)
     assert cache.read(("a", "c")) is None
-    assert FeatureCache(tmp_path, parts.entity_encoder, 3).read(("a",)) is None
-    assert FeatureCache(None, parts.entity_encoder, 2).read(("a",)) is None
+    assert Cache(tmp_path, "y", parts.entity_encoder).read(("a",)) is None
+    with torch.no_grad():
+        parts.entity_encoder.unet.conv_in.bias += 1
+    assert Cache(tmp_path, "x", parts.entity_encoder).read(("a",)) is None
+    nowhere = Cache(None, "x", parts.entity_encoder)
+    assert torch.equal(nowhere.write(("a", "b"), features), features)
+    assert nowhere.read(("a",)) is None
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-cpu", "vipseg", "youtube_vos"])

@@ -21,6 +21,7 @@ from training.data.signal import build
 from training.log import read
 from training.loop import Run, TrainingError
 from training.stages.base import Stage
+from training.stages.vae import VAETraining
 from training.train import INCOMPLETE, _interruptible, main
 
 from tests.unit.training import micro  # isort: skip
@@ -112,7 +113,7 @@ def test_a_run_that_was_killed_resumes_to_the_same_figures(content: dict[str, An
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stderr is not None
         told = b""
-        while not re.search(rb"1 video:[^\r]*\| [2-4]/5", told):
+        while not re.search(rb"1 video [2-4]/5", told):
             piece = os.read(process.stderr.fileno(), 4096)
             assert piece, told.decode()
             told += piece
@@ -127,6 +128,58 @@ def test_a_run_that_was_killed_resumes_to_the_same_figures(content: dict[str, An
     for part, values in first.items():
         for key, value in values.items():
             assert torch.equal(value, second[part][key]), (part, key)
+
+
+def test_kept_clips_change_nothing_when_a_run_is_resumed(content: dict[str, Any], tmp_path: Path) -> None:
+    """The second run finds clips, latents and features on disk, the first one made them."""
+    content |= {"cache": str(tmp_path / "cache"), "stages": [{**content["stages"][-1], "steps": 5, "clips": 4}]}
+    curves = []
+    for name in ("made", "found"):
+        config = Config.model_validate({**content, "out": str(tmp_path / name)})
+        assert Run(config).train()
+        curves.append(curve(config.out))
+    assert curves[0] == curves[1]
+    assert len(list((tmp_path / "cache" / "clips").iterdir())) == 4
+
+
+def test_kept_clips_need_a_cache(content: dict[str, Any]) -> None:
+    content["stages"][-1]["clips"] = 4
+    with pytest.raises(ValueError, match="set cache to a folder"):
+        Config.model_validate(content)
+
+
+def test_annealing_ends_at_rate_zero_and_leaves_the_run_to_go_on(content: dict[str, Any], tmp_path: Path) -> None:
+    content["stages"] = [{**content["stages"][-1], "steps": 1000, "decay_from": 1.0, "warmup": 0}]
+    path = str(micro.write(tmp_path / "c.yaml", content))
+    out = Path(content["out"])
+    assert main([path, "--max-minutes", "0"]) == INCOMPLETE
+    before = (out / "checkpoint.pt").read_bytes()
+    assert main([path, "--anneal", "4"]) == 0
+    rates = [record["lr"] for record in read(out / "annealed" / "log.jsonl")]
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+    assert (out / "annealed" / "weights" / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    assert (out / "checkpoint.pt").read_bytes() == before
+    assert main([path, "--resume", "--max-minutes", "0"]) == INCOMPLETE
+    assert checkpoint.read(out / "checkpoint.pt")["step"] == 2
+
+
+def test_windows_of_a_clip_are_at_one_place_in_all_frames(tmp_path: Path) -> None:
+    content = micro.config(tmp_path)
+    content["stages"][0] |= {"crop": 16, "crops": 3}
+    config = Config.model_validate(content)
+    parts = networks.build(config.networks, 1, CPU, torch.float32)
+    stage = stages.make(config.stages[0], parts, config)
+    assert isinstance(stage, VAETraining)
+    place = torch.arange(64 * 64).reshape(64, 64)
+    frames = torch.stack([place + 10_000 * f for f in range(2)])[None, :, None].expand(2, -1, 3, -1, -1)
+    windows = stage._crop(frames, generator("cpu", 1))
+    assert windows.shape == (6, 2, 3, 16, 16)
+    assert torch.equal(windows[:, 1] - windows[:, 0], torch.full((6, 3, 16, 16), 10_000))
+    corners = {int(window[0, 0, 0, 0]) for window in windows}
+    assert len(corners) > 3
+    for window in windows:
+        y, x = divmod(int(window[0, 0, 0, 0]), 64)
+        assert torch.equal(window[0, 0], place[y : y + 16, x : x + 16])
 
 
 @contextmanager
