@@ -28,7 +28,7 @@ from jobs.store import Store, Verdict
 from local.ports import HOST, choose
 from local.stack import Stack
 from model import Conditions, DragAnythingPipeline, Entity
-from tests.harness import settings_of
+from tests.harness import flush, settings_of
 from tests.unit.worker.scenes import lapse, scene, submit
 from worker.attempt import Attempt
 from worker.executor import Executor
@@ -125,6 +125,7 @@ class Rendered:
 @pytest.fixture(scope="module")
 def rendered(servers: Stack, pipeline: DragAnythingPipeline) -> Rendered:
     settings = settings_of(servers)
+    flush(settings.redis_url)
     with Redis.from_url(settings.redis_url) as client:
         bench = Bench(pipeline, client, Storage(settings), settings)
         output = {"format": "mp4", "overlay": True, "frames": True}
