@@ -12,11 +12,12 @@ from pydantic import BaseModel, Field
 from jobs.spec import BatchRequest
 from jobs.state import Record, Status
 from jobs.store import new_id
+from jobs.view import JobView
 from service import problems, rest
 from service.auth import Caller, Sender
 from service.bodies import JsonRoute
 from service.intake import Draft, take_in_all
-from service.links import JobView, base_url
+from service.links import base_url
 from service.state import Doors, Services
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)

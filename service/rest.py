@@ -22,11 +22,12 @@ from jobs.models import ModelCard
 from jobs.spec import GenerateRequest
 from jobs.state import Record, Status
 from jobs.storage import job_prefix
+from jobs.view import JobView, filename, view
 from service import problems
 from service.auth import Sender
 from service.bodies import JsonRoute
 from service.intake import take_in
-from service.links import JobView, base_url, filename, view
+from service.links import base_url
 from service.state import Doors, Services
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
@@ -59,6 +60,13 @@ EXAMPLE = {
 
 def _headers(*names: str) -> dict[str, Any]:
     return {name: {"schema": {"type": "integer" if name == "Retry-After" else "string"}} for name in names}
+
+
+ARTIFACT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes, where S3 is private", "content": {"*/*": {}}},
+    206: {"description": "The asked range of them"},
+    302: {"description": "To a presigned address", "headers": _headers("Location")},
+}
 
 
 def json_only(request: Request) -> None:
@@ -270,12 +278,7 @@ def delete(job_id: str, services: Services, sender: Sender) -> None:
 
 @router.get(
     "/jobs/{job_id}/result",
-    responses={
-        200: {"description": "The bytes, where S3 is private", "content": {"*/*": {}}},
-        206: {"description": "The asked range of them"},
-        302: {"description": "To a presigned address", "headers": _headers("Location")},
-        **problems.responses(404, 409, 422, 503),
-    },
+    responses={**ARTIFACT_RESPONSES, **problems.responses(404, 409, 422, 503)},
     response_class=Response,
     summary="The video, or another artifact",
 )

@@ -12,12 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from jobs.errors import FieldError
 from jobs.spec import ImageSource, Rle
-from service import problems
+from service import problems, rest
 from service.auth import Sender
 from service.bodies import JsonRoute
 from service.images import Mask, encode_mask
 from service.inputs import image_pointer, read_image, refuse
-from service.rest import json_only
 from service.segmenter import ENGINE, open_segmenter
 from service.sources import Sources
 from service.state import Services
@@ -25,13 +24,7 @@ from service.state import Services
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
 
 MAX_CLICKS = 100
-EXAMPLE: dict[str, Any] = {
-    "image": {
-        "base64": "iVBORw0KGgoAAAANSUhEUgAAAGAAAABACAAAAADAXy3SAAAARUlEQVRYw+3XoQ0AIAwEwJYwMmMwGGORIOsRhHvXNy"
-        "eqPlfcTQsAAAAAAACAJ4Bei1Hu6QcAAADwA5B2MgAAAAAAAMDJBlmpAxE478JxAAAAAElFTkSuQmCC"
-    },
-    "points": [{"x": 24, "y": 32}],
-}
+EXAMPLE: dict[str, Any] = {"image": rest.EXAMPLE["image"], "points": [{"x": 24, "y": 32}]}
 """The dark square of a grey picture."""
 
 
@@ -78,7 +71,7 @@ class SegmentView(BaseModel):
 
 @router.post(
     "/segment",
-    dependencies=[Depends(json_only)],
+    dependencies=[Depends(rest.json_only)],
     responses=problems.responses(400, 403, 413, 415, 422, 503),
     summary="Find a mask",
 )

@@ -6,10 +6,10 @@ import re
 import time
 
 from jobs.errors import InvalidRequest, NotFound
+from jobs.fetching import Fetcher, FetchError
 from jobs.spec import ImageSource
 from jobs.storage import upload_key
 from service.auth import Caller
-from service.fetching import Fetcher, FetchError
 from service.images import decode_base64
 from service.state import Doors
 

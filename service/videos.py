@@ -198,12 +198,7 @@ def video(video_id: str, services: Services, sender: Sender) -> VideoView:
 
 @router.get(
     "/videos/{video_id}/content",
-    responses={
-        200: {"description": "The bytes, where S3 is private", "content": {"*/*": {}}},
-        206: {"description": "The asked range of them"},
-        302: {"description": "To a presigned address", "headers": {"Location": {"schema": {"type": "string"}}}},
-        **_errors(404, 409, 422),
-    },
+    responses={**rest.ARTIFACT_RESPONSES, **_errors(404, 409, 422)},
     response_class=Response,
     summary="The file of a video",
 )

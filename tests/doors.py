@@ -160,6 +160,15 @@ def client(api: TestClient, settings: Settings, redis: Redis) -> TestClient:  # 
 
 
 @pytest.fixture
+def private(settings: Settings, redis: Redis) -> Iterator[TestClient]:
+    """As ``client``, of an application whose clients can not reach S3."""
+    announce(redis)
+    app = create_app(settings.model_copy(update={"s3_private": True}))
+    with TestClient(app, base_url="http://localhost") as client:
+        yield client
+
+
+@pytest.fixture
 def store(settings: Settings, redis: Redis) -> Store:
     """The records, as the worker reaches them."""
     return Store(redis, settings)

@@ -13,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import structlog
 import torch
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -53,6 +54,9 @@ CANDIDATES = 8
 """Jobs to try when another worker takes the first."""
 DEVICE_LOST = 70
 """The exit code: EX_SOFTWARE."""
+UNREADABLE = Failure(
+    code="invalid_job", detail="The workers can not read this job: another version wrote it. Submit it again."
+)
 
 
 @dataclass(frozen=True)
@@ -143,9 +147,23 @@ class Executor:
                 if attempt.claim():
                     self._pulse.attempts.add(attempt)
                     faults.reach("after_claim")
-                    record = self._store.get(job_id)
-                    return _Work(attempt, record, JobSpec.model_validate(record.spec))
+                    if work := self._read(attempt):
+                        return work
         return None
+
+    def _read(self, attempt: Attempt) -> _Work | None:
+        """What an attempt renders; None where this version can not read the job, which ends it."""
+        with ExitStack() as on_error:
+            on_error.callback(self._release, attempt)  # or the pulse would keep its lease alive for ever
+            try:
+                record = self._store.get(attempt.job_id)
+                work = _Work(attempt, record, JobSpec.model_validate(record.spec))
+            except ValidationError:
+                log.exception("job_unreadable", job=attempt.job_id)
+                self._store.fail(attempt.job_id, attempt.id, UNREADABLE)
+                return None
+            on_error.pop_all()
+        return work
 
     def _denoise(self, work: _Work) -> Denoised | None:
         attempt, record = work.attempt, work.record

@@ -2,8 +2,8 @@
 
 Every sweep takes back jobs whose worker has stopped beating, ends jobs whose deadline passed in the queue, and
 forgets jobs, with their objects, whose retention has ended. Once an hour it looks for objects that no record has,
-and for old uploads.
-Sweeps of several janitors do not harm each other: each step is a transition that only one of them can win.
+and for old uploads. Sweeps of several janitors do not harm each other: each step is a transition that only one of
+them can win.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from jobs.storage import Storage, job_prefix
 from jobs.store import Store, born
 
 log = structlog.get_logger()
-
 
 ORPHANS_EVERY_S = 3600.0
 

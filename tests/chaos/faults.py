@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from jobs.faults import Point
 from tests.harness import until
 
 Action = Literal["kill", "stop", "hang"]
 
-POINTS = (
-    "after_pop",
-    "after_claim",
-    "mid_step",
-    "before_upload",
-    "mid_upload",
-    "after_upload",
-    "before_commit",
-    "after_commit",
-    "before_release",
-)
-"""The way of a job through a worker, in order (``jobs.faults``)."""
+POINTS: tuple[Point, ...] = get_args(Point)
+"""The way of a job through a worker, in order."""
 
 
 class Faults:

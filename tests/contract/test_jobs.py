@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
-from jobs.settings import Settings
 from jobs.storage import Storage
 from jobs.store import Store
-from service.app import create_app
 from tests import doors
 
 UNKNOWN = [
@@ -35,15 +32,6 @@ UNKNOWN = [
 @pytest.fixture
 def job_id(client: TestClient) -> str:
     return str(client.post("/v1/generate", json=doors.request()).json()["id"])
-
-
-@pytest.fixture
-def private(settings: Settings, redis: Redis) -> Iterator[TestClient]:
-    """The API where clients can not reach S3."""
-    doors.announce(redis)
-    app = create_app(settings.model_copy(update={"s3_private": True}))
-    with TestClient(app, base_url="http://localhost") as client:
-        yield client
 
 
 @pytest.mark.parametrize("job_id", UNKNOWN)

@@ -15,7 +15,6 @@ from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.storage import Storage, upload_key
 from jobs.store import Store
-from service.app import create_app
 from tests import doors
 from worker.janitor import Janitor
 
@@ -34,15 +33,6 @@ def announced(client: TestClient, data: bytes = PNG, content_type: str = "image/
 def put(upload: dict[str, Any], data: bytes = PNG, **headers: str) -> httpx.Response:
     """As a client of S3 does it."""
     return httpx.put(upload["put_url"], content=data, headers={**upload["headers"], **headers})
-
-
-@pytest.fixture
-def private(settings: Settings, redis: Redis) -> Iterator[TestClient]:
-    """The API where clients can not reach S3."""
-    doors.announce(redis)
-    app = create_app(settings.model_copy(update={"s3_private": True}))
-    with TestClient(app, base_url="http://localhost") as client:
-        yield client
 
 
 def test_an_upload_becomes_the_image_of_a_job(

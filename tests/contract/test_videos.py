@@ -195,17 +195,11 @@ def test_a_thumbnail(sdk: OpenAI, store: Store, storage: Storage) -> None:
         sdk.videos.download_content(video.id, variant="spritesheet")
 
 
-def test_the_api_streams_where_s3_is_private(
-    settings: Settings, redis: Redis, store: Store, storage: Storage
-) -> None:
-    doors.announce(redis)
-    with TestClient(
-        create_app(settings.model_copy(update={"s3_private": True})), base_url="http://localhost"
-    ) as api:
-        video = api.post("/v1/videos", data=JSON_TEXT, files={"input_reference": FILE}).json()
-        doors.finish(video["id"], store, storage)
-        answer = api.get(f"/v1/videos/{video['id']}/content", headers={"Range": "bytes=2-4"})
-        assert (answer.status_code, answer.content, answer.headers["content-type"]) == (206, b"234", "video/mp4")
+def test_the_api_streams_where_s3_is_private(private: TestClient, store: Store, storage: Storage) -> None:
+    video = private.post("/v1/videos", data=JSON_TEXT, files={"input_reference": FILE}).json()
+    doors.finish(video["id"], store, storage)
+    answer = private.get(f"/v1/videos/{video['id']}/content", headers={"Range": "bytes=2-4"})
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (206, b"234", "video/mp4")
 
 
 # -- errors ------------------------------------------------------------------------------------------------------

@@ -18,12 +18,12 @@ import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
+from jobs.fetching import Fetcher, FetchError, is_public
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.store import Store
 from service import sources
 from service.app import create_app
-from service.fetching import Fetcher, FetchError, is_public
 from tests import doors
 
 HOST, OTHER = "images.example.com", "cdn.example.net"

@@ -479,6 +479,25 @@ def _away(*_: object) -> Verdict:
     raise RedisConnectionError("away for minutes")
 
 
+def test_a_job_of_another_version_fails_and_the_next_is_rendered(bench: Bench) -> None:
+    unreadable, next_job = submit(bench.store, bench.storage), submit(bench.store, bench.storage)
+    bench.redis.hset(f"da:job:{unreadable}", "spec", json.dumps({"of": "another version"}))
+    assert bench.run(next_job).status is Status.SUCCEEDED
+    assert error_code(bench.store.get(unreadable)) == "invalid_job"
+
+
+def test_where_redis_goes_after_a_claim_the_lease_decides(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = submit(bench.store, bench.storage)
+    with monkeypatch.context() as outage:
+        outage.setattr(Store, "get", _away)
+        with pytest.raises(RedisConnectionError):
+            bench.executor.execute_next()
+    assert not bench.pulse.attempts
+    lapse(bench.store, job_id)
+    assert bench.store.reclaim(job_id)
+    assert bench.run(job_id).status is Status.SUCCEEDED
+
+
 @pytest.mark.parametrize("decided", ["before", "after"])
 def test_a_zombie_and_its_successor(bench: Bench, monkeypatch: pytest.MonkeyPatch, decided: str) -> None:
     """An attempt that was frozen comes back when the job has moved on: there is one result all the same."""
