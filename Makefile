@@ -2,7 +2,7 @@
 SHELL := bash
 BIN := .venv/bin
 
-.PHONY: help setup setup-dev demo up test chaos lint types bench lock clean
+.PHONY: help setup setup-dev demo up test chaos lint types proto bench lock clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,9 @@ lint: setup-dev ## Style, formatting, and which package may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+
+proto: setup-dev ## Generate the gRPC stubs in proto/gen again
+	$(BIN)/python scripts/proto
 
 types: setup-dev ## Strict type check
 	$(BIN)/mypy

@@ -40,7 +40,7 @@ class FieldError:
 
 
 class DragAnythingError(Exception):
-    """Base of the errors that a caller can meet."""
+    """Base of the errors that a caller can meet. By itself it is a fault of the service; its log says which."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -56,42 +56,62 @@ class DragAnythingError(Exception):
 
 
 class BadRequest(DragAnythingError):
+    """Send one JSON object in UTF-8, with each name once in an object."""
+
     status, code, title = 400, "malformed_json", "The body is not JSON"
 
 
 class Unauthorized(DragAnythingError):
+    """Send a key as ``Authorization: Bearer …``; the operator makes one with ``draganything keys create``."""
+
     status, code, title = 401, "unauthorized", "No valid key"
 
 
 class Forbidden(DragAnythingError):
+    """The key lacks a scope, or the host that was asked for is not served; ``detail`` says which."""
+
     status, code, title = 403, "forbidden", "Not allowed"
 
 
 class NotFound(DragAnythingError):
+    """Look at the id: it may be mistyped, another key's, or of a job that has expired."""
+
     status, code, title = 404, "not_found", "There is no such thing"
 
 
 class MethodNotAllowed(DragAnythingError):
+    """Use a method of the Allow header."""
+
     status, code, title = 405, "method_not_allowed", "This address does not take this method"
 
 
 class Conflict(DragAnythingError):
+    """The job is not in a state for this; ``detail`` says what has to happen first."""
+
     status, code, title = 409, "conflict", "Not in this state"
 
 
 class IdempotencyInFlight(Conflict):
+    """Wait a moment and send the same request again."""
+
     code, title = "idempotency_in_flight", "A request with this Idempotency-Key is still being accepted"
 
 
 class LengthRequired(DragAnythingError):
+    """Send a Content-Length with the body."""
+
     status, code, title = 411, "length_required", "The length of the body is not announced"
 
 
 class TooLarge(DragAnythingError):
+    """Send a smaller picture, or upload it first: ``POST /v1/uploads``."""
+
     status, code, title = 413, "body_too_large", "The body is too large"
 
 
 class UnsupportedMediaType(DragAnythingError):
+    """Send the body as ``application/json``."""
+
     status, code, title = 415, "unsupported_media_type", "The media type is not supported"
 
 
@@ -107,22 +127,32 @@ class InvalidRequest(DragAnythingError):
 
 
 class IdempotencyMismatch(InvalidRequest):
+    """Use a new key for a new request."""
+
     code, title = "idempotency_mismatch", "The Idempotency-Key was used with another body"
 
 
 class RateLimited(DragAnythingError):
+    """Wait for the seconds of Retry-After and send it again."""
+
     status, code, title = 429, "rate_limited", "Too many requests"
 
 
 class Unavailable(DragAnythingError):
+    """Wait for the seconds of Retry-After and send it again; ``/readyz`` names what is away."""
+
     status, code, title = 503, "unavailable", "A part of the service is away"
 
 
 class QueueFull(Unavailable):
+    """Wait for the seconds of Retry-After and send it again."""
+
     code, title = "queue_full", "The queue is full"
 
 
 class ModelUnavailable(Unavailable):
+    """Wait until a worker has loaded the model; ``GET /v1/models`` lists those that are there."""
+
     code, title = "model_unavailable", "No worker has announced this model yet"
 
 

@@ -37,15 +37,17 @@ class Size:
     height: int
     num_frames: int
     steps: int
+    videos: int = 1
 
     @classmethod
     def of(cls, record: Record) -> Size:
         """The size of a job."""
-        return cls(*(record.spec[name] for name in ("width", "height", "num_frames", "num_inference_steps")))
+        spec = {"best_of": 1} | record.spec
+        return cls(*(spec[name] for name in ("width", "height", "num_frames", "num_inference_steps", "best_of")))
 
     @property
     def pixels(self) -> int:
-        """Of the whole video."""
+        """Of one whole video."""
         return self.width * self.height * self.num_frames
 
 
@@ -89,8 +91,8 @@ class Pace:
         name, key = f"{size.width} {size.height} {size.num_frames}", f"da:pace:{record.model}"
         measured = [
             sum(timings_s.get(stage, 0.0) for stage in BEFORE),
-            timings_s.get(Stage.DENOISING, 0.0) / size.steps,
-            sum(timings_s.get(stage, 0.0) for stage in AFTER),
+            timings_s.get(Stage.DENOISING, 0.0) / size.steps / size.videos,
+            sum(timings_s.get(stage, 0.0) for stage in AFTER) / size.videos,
         ]
         if (held := cast("bytes | None", self.redis.hget(key, name))) is not None:
             earlier = json.loads(held)
@@ -113,7 +115,7 @@ def _cost(size: Size, known: Mapping[tuple[int, ...], tuple[float, float, float]
     width, height, frames = min(known, key=lambda other: abs(other[0] * other[1] * other[2] - size.pixels))
     before, step, after = known[width, height, frames]
     share = size.pixels / (width * height * frames)
-    return Cost(before * share, step * share * size.steps, after * share)
+    return Cost(before * share, step * share * size.steps * size.videos, after * share * size.videos)
 
 
 class Schedule:

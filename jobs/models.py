@@ -35,6 +35,10 @@ class ModelCard(BaseModel):
     licences: tuple[str, ...] = ()
     weights_sha256: str
     trained: bool = True
+    device: str = ""
+    dtype: str = ""
+    versions: dict[str, str] = {}
+    """Of the packages that decide the frames, where the worker runs."""
 
     def fit(self, image_width: int, image_height: int) -> tuple[int, int]:
         """The output size (width, height) for an image: its aspect ratio within the native pixel budget.

@@ -17,8 +17,14 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50051
-    """Reserved for the gRPC door."""
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Of the gRPC API, on the same host; 0 is off."""
+    grpc_cert_file: Path | None = None
+    """PEM file of the gRPC server's certificate; left out, it speaks without TLS."""
+    grpc_key_file: Path | None = None
+    """PEM file of its key; left out, the key is in the certificate's file."""
+    grpc_ca_file: Path | None = None
+    """PEM file of the authority whose certificates gRPC clients must show (mutual TLS)."""
     public_url: str | None = None
     """Base of the links in answers; left out, the request's own host is used."""
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
@@ -53,6 +59,8 @@ class Settings(BaseSettings):
     device: str | None = None
     """Left out, ``cuda`` where there is one, else ``cpu``."""
     dtype: str | None = None
+    cotracker_dir: Path | None = None
+    """A checkout of CoTracker with ``scaled_offline.pth`` in it; left out, the embedded tracker scores videos."""
 
     max_body_bytes: PositiveInt = 32 * 2**20
     max_image_bytes: PositiveInt = 20 * 2**20
@@ -62,6 +70,9 @@ class Settings(BaseSettings):
     fetch_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
     fetch_timeout_s: PositiveFloat = 10.0
     """For all that one request fetches, together."""
+    webhooks_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
+    webhooks_private: bool = False
+    """Webhooks may go to any address, http and loopback too: for development."""
     max_queued: PositiveInt = 1000
     priority_head_start_s: NonNegativeFloat = 300.0
     """A job of one priority more counts as if it had come this much earlier: it overtakes no longer wait."""

@@ -19,14 +19,17 @@ Format = Literal["mp4", "webm", "gif", "webp"]
 Priority = Literal["high", "normal", "low"]
 Sampler = Literal["euler", "ays"]
 Tier = Literal["exact", "fast"]
+WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 
 MAX_ENTITIES = 16
+MAX_CANDIDATES = 16
 MAX_BATCH = 64
 MAX_POINTS = 1000
 MAX_RUNS = 1_000_000
 """Also the most characters of the compressed form."""
 RLE_FORMS = ("plain", "compressed")
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Of ``best_of`` candidates, those behind the last number go on at 0."""
 Base64 = Annotated[str, Field(min_length=1, description="standard base64, without a data: prefix")]
 
 
@@ -137,7 +140,7 @@ class Webhook(_Schema):
     """An address that is told of the job's end."""
 
     url: str
-    events: list[Literal["job.succeeded", "job.failed", "job.canceled"]] | None = None
+    events: Annotated[list[WebhookEvent], Field(min_length=1)] | None = None
 
 
 class GenerateRequest(_Schema):
@@ -163,8 +166,23 @@ class GenerateRequest(_Schema):
     decode_chunk_size: Annotated[int, Field(ge=1, le=64)] | None = None
     tier: Tier = "exact"
     sampler: Sampler = "euler"
-    best_of: Annotated[int, Field(ge=1, le=16)] = 1
-    loop: bool = False
+    best_of: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_CANDIDATES,
+            description="Render this many videos, with seed, seed + 1, ..., and return the one that keeps best to"
+            " its paths: the lowest scores.objmc_px, then the lowest anchor_drift_px. All are in"
+            " result.candidates. Takes as long as that many jobs.",
+        ),
+    ] = 1
+    loop: Annotated[
+        bool,
+        Field(
+            description="The video ends where it began: tracks, scales and camera go out in the first half and"
+            " back in the second; a track that ends at its first point is gone once."
+        ),
+    ] = False
     extends: str | None = None
     output: Output = Output()
     webhook: Webhook | None = None
@@ -236,6 +254,7 @@ class JobSpec(_Schema):
     decode_chunk_size: int
     tier: Tier
     sampler: Sampler
+    best_of: int = 1
     output: Output
     fps: int
     priority: Priority

@@ -104,6 +104,44 @@ class Artifact(BaseModel):
     sha256: str
 
 
+class EntityScores(BaseModel):
+    """How well an entity kept to its path, in pixels of the video, means over frames."""
+
+    label: str
+    objmc_px: float | None = Field(
+        description="Distance of the tracked point to the asked one, over frames in which the entity is seen;"
+        " null where it never is."
+    )
+    objmc_px_still: float = Field(description="The same in a video in which nothing moves.")
+    anchor_drift_px: float | None = Field(
+        description="The same distance where the entity was asked to hold still; null for one asked to move."
+    )
+    visibility: float = Field(description="The share of frames in which the tracker sees the entity.")
+    motion_spread: float = Field(
+        description="Standard deviation of the optical flow inside the entity, pixels per frame; 0: it shifts."
+    )
+
+
+class Scores(BaseModel):
+    """How well a video did what was asked: ``objmc_px`` is the mean over the entities that were asked to move,
+    ``anchor_drift_px`` over those asked to hold still, null where there are none; the rest over all."""
+
+    tracker: str
+    objmc_px: float | None
+    objmc_px_still: float | None
+    anchor_drift_px: float | None
+    visibility: float
+    motion_spread: float
+    entities: list[EntityScores]
+
+
+class Ranked(BaseModel):
+    """One of the videos of a job with ``best_of``."""
+
+    seed: int = Field(description="A job with this seed and without best_of renders the same video.")
+    scores: Scores | None
+
+
 class Video(BaseModel):
     """The facts of a finished video; ``timings_s`` has the seconds of each stage."""
 
@@ -114,13 +152,20 @@ class Video(BaseModel):
     duration_s: float
     seed: int
     timings_s: dict[str, float]
-    scores: dict[str, Any] | None = None
+    scores: Scores | None = Field(None, description="Null where the tracker failed.")
+
+
+class Candidate(Ranked):
+    """With the name of its artifact."""
+
+    artifact: str
 
 
 class Result(Video):
     """What a succeeded attempt committed. ``artifacts`` always has ``video``, ``poster`` and ``manifest``."""
 
     artifacts: dict[str, Artifact]
+    candidates: list[Candidate] = []
 
 
 class Record(BaseModel):

@@ -29,6 +29,7 @@ from jobs.scripts import Scripts
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.state import Failure, JobWarning, Record, Result, Status
+from jobs.webhooks import Subscription
 
 HEAD_STARTS = {"high": 2, "normal": 1, "low": 0}
 IDEMPOTENCY_TTL_S = 24 * 3600
@@ -45,6 +46,7 @@ class NewJob:
     id: str
     spec: JobSpec
     warnings: tuple[JobWarning, ...] = ()
+    webhook: Subscription | None = None
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,14 @@ class Store:
         spec = job.spec
         deadline = "" if spec.deadline_s is None else int(spec.deadline_s * 1000)
         head_start = int(HEAD_STARTS[spec.priority] * self.settings.priority_head_start_s * 1000)
-        work = f"{spec.width} {spec.height} {spec.num_frames} {spec.num_inference_steps}"
+        work = f"{spec.width} {spec.height} {spec.num_frames} {spec.num_inference_steps} {spec.best_of}"
         fields = _pairs(
             {
                 "spec": spec.model_dump_json(),
                 "priority": spec.priority,
-                "steps": spec.num_inference_steps,
+                "steps": spec.num_inference_steps * spec.best_of,
                 "warnings": json.dumps([w.model_dump() for w in job.warnings]),
+                **({"webhook": job.webhook.model_dump_json()} if job.webhook else {}),
             }
         )
         return [job.id, spec.model, head_start, deadline, work, len(fields), *fields]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from jobs.state import Failure, JobWarning, Progress, Record, Result, Status, Video
+from jobs.state import Failure, JobWarning, Progress, Ranked, Record, Result, Status, Video
 from jobs.storage import Storage
 
 
@@ -20,6 +20,12 @@ class JobUrls(BaseModel):
     result: str
 
 
+class CandidateView(Ranked):
+    """One of the videos of a job with ``best_of``."""
+
+    video_url: str
+
+
 class JobResult(Video):
     """A finished video. The links are presigned and fresh at each read."""
 
@@ -28,6 +34,7 @@ class JobResult(Video):
     poster_url: str
     manifest_url: str
     frames_url: str | None = None
+    candidates: list[CandidateView] = Field([], description="All videos of best_of, the best first; else empty.")
 
 
 class JobView(BaseModel):
@@ -91,10 +98,13 @@ EXTENSIONS = {
 
 def _result(job_id: str, result: Result, job_url: str, storage: Storage | None) -> JobResult:
     links = {
-        f"{name}_url": f"{job_url}/result?artifact={name}"
+        name: f"{job_url}/result?artifact={name}"
         if storage is None
         else storage.link(artifact.key, filename(job_id, name, artifact.media_type))
         for name, artifact in result.artifacts.items()
     }
-    facts = result.model_dump(exclude={"artifacts"})
-    return JobResult(**links, **facts)
+    facts = result.model_dump(exclude={"artifacts", "candidates"})
+    candidates = [
+        CandidateView(seed=one.seed, scores=one.scores, video_url=links[one.artifact]) for one in result.candidates
+    ]
+    return JobResult(**{f"{name}_url": link for name, link in links.items()}, **facts, candidates=candidates)

@@ -1,4 +1,4 @@
-"""The commands that run a stack on this machine, ``up`` and ``demo``, and ``keys``."""
+"""The commands that run a stack on this machine, ``up`` and ``demo``, and its operator's, ``keys`` and so on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from rich.panel import Panel
 from rich.table import Table
 
 from local import demo as quickstart
-from local import keys
+from local import keys, webhooks
 from local.errors import LocalError
-from local.ports import bypass_proxies
+from local.ports import HOST, bypass_proxies
 from local.stack import ROOT, Stack
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False)
 commands.add_typer(keys.commands, name="keys")
+commands.add_typer(webhooks.commands, name="webhooks")
 console = Console()
 errors = Console(stderr=True)
 
@@ -69,6 +70,7 @@ def demo(
 def _summary(stack: Stack) -> Panel:
     table = Table.grid(padding=(0, 2))
     table.add_row("REST", f"[link={stack.base_url}]{stack.base_url}[/link]")
+    table.add_row("gRPC", f"{HOST}:{stack.grpc_port}")
     table.add_row("Docs", f"{stack.base_url}/docs")
     table.add_row("Data", escape(str(stack.data_dir)))
     table.add_row("Logs", escape(str(stack.logs)))

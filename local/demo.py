@@ -81,6 +81,8 @@ def _show(job: Job, files: dict[str, Path], console: Console) -> None:
         console.print(
             f"[yellow]warning[/yellow]   {escape(warning.code)}: {escape(warning.detail)}", soft_wrap=True
         )
+    if job.result and job.result.scores:
+        console.print(f"[cyan]score[/cyan]     {escape(str(job.result.scores))}", soft_wrap=True)
     timings = job.result.timings_s if job.result else {}
     seconds = ", ".join(f"{stage} {took:.2f}" for stage, took in timings.items())
     console.print(f"[dim]seconds   {seconds}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The whole stack: Valkey, S3, the API, a worker and the janitor as processes of their own, on loopback."""
+"""The whole stack: Valkey, S3, API, worker, janitor, sender of webhooks; each a process, all on loopback."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "api": (sys.executable, "-m", "service.main"),
     "worker": (sys.executable, "-m", "worker.main"),
     "janitor": (sys.executable, "-m", "worker.janitor"),
+    "webhooks": (sys.executable, "-m", "worker.webhooks"),
 }
 SERVERS_READY_S = 60.0
 COMMANDS_GRACE_S = 5.5

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 
 from jobs.settings import Settings
 from jobs.settings import settings as process_settings
-from service import auth, batches, health, preview, problems, rest, segment, uploads, videos
+from service import auth, batches, health, pages, preview, problems, replay, rest, segment, uploads, videos
 from service.guards import BodyLimit, LoopbackGuard
+from service.rpc import open_rpc
 from service.state import open_doors
 
 
@@ -21,7 +22,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_doors(settings) as app.state.doors:
+        async with open_doors(settings) as app.state.doors, open_rpc(app.state.doors) as app.state.stop_rpc:
             yield
 
     app = FastAPI(
@@ -33,10 +34,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(health.router)
+    app.include_router(pages.router)
     app.include_router(rest.router)
     app.include_router(preview.router)
     app.include_router(segment.router)
     app.include_router(batches.router)
+    app.include_router(replay.router)
     app.include_router(uploads.router)
     app.include_router(videos.router)
     problems.install(app)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -22,6 +22,7 @@ from jobs.errors import DragAnythingError, Forbidden, Unauthorized
 from jobs.settings import Settings
 from jobs.store import Quota
 from service import limits, problems
+from service.links import base_url
 from service.state import Doors
 
 PREFIX = "/v1"
@@ -32,11 +33,15 @@ _CREDENTIALS = re.compile(r"bearer +(\S+)", re.IGNORECASE)  # RFC 9110, 11.1 and
 
 @dataclass(frozen=True)
 class Caller:
-    """The owner of what a request makes, and how much of it there may be. Without keys, all are one."""
+    """The owner of what a request makes, and how much of it there may be. Without keys, all are one.
+
+    ``base_url`` is where the request reached us; left out where that was at another door than HTTP.
+    """
 
     owner: str = ""
     quota: Quota = field(default_factory=Quota)
     bytes_per_day: int | None = None
+    base_url: str | None = None
 
 
 def has_key(scope: Scope) -> bool:
@@ -47,7 +52,7 @@ def has_key(scope: Scope) -> bool:
 def caller(request: Request) -> Caller:
     """The sender of the request that is being handled, as ``Gate`` let it in."""
     held: Caller = request.state.caller
-    return held
+    return replace(held, base_url=base_url(request, request.app.state.doors.settings))
 
 
 Sender = Annotated[Caller, Depends(caller)]
@@ -113,7 +118,7 @@ class Gate:
                 admit, scope["app"].state.doors, headers.getlist("authorization"), need, _length(headers)
             )
         except RedisError as error:
-            await problems.redis_away(error)(scope, receive, send)
+            await problems.answer(problems.as_ours(error))(scope, receive, send)
             return
 
         async def told(message: Message) -> None:

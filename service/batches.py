@@ -18,6 +18,7 @@ from service.auth import Caller, Sender
 from service.bodies import JsonRoute
 from service.intake import Draft, take_in_all
 from service.links import base_url
+from service.snapshots import present
 from service.state import Doors, Services
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
@@ -85,7 +86,7 @@ def create(
 ) -> BatchView:
     """All of them or none. Give ``requests``, or one ``request`` and the ``seeds`` to render it with."""
     records = take_in_batch(body, sender, idempotency_key, services)
-    answer = _view(records, request, services)
+    answer = present_batch(records, base_url(request, services.settings), services)
     response.headers["Location"] = answer.urls.self
     response.headers["Retry-After"] = "1"
     return answer
@@ -94,7 +95,8 @@ def create(
 @router.get("/batches/{batch_id}", responses=problems.responses(404, 503), summary="A batch")
 def read(batch_id: str, request: Request, services: Services, sender: Sender) -> BatchView:
     """Its jobs as they are now, and how far they are together."""
-    return _view(services.store.group(batch_id, sender.owner), request, services)
+    records = services.store.group(batch_id, sender.owner)
+    return present_batch(records, base_url(request, services.settings), services)
 
 
 @router.post(
@@ -108,20 +110,26 @@ def read(batch_id: str, request: Request, services: Services, sender: Sender) ->
 )
 def cancel(batch_id: str, request: Request, response: Response, services: Services, sender: Sender) -> BatchView:
     """Its waiting jobs end at once, its running ones within one denoising step."""
-    going = [record for record in services.store.group(batch_id, sender.owner) if not record.status.terminal]
-    for record in reversed(going):  # the last first, so that none of them starts meanwhile
-        services.store.cancel(record.id)
-    if not going:
+    if stop(batch_id, services, sender):
         response.status_code = 200
     return read(batch_id, request, services, sender)
 
 
-def _view(records: list[Record], request: Request, services: Doors) -> BatchView:
-    jobs = [rest.present(record, request, services) for record in records]
+def stop(batch_id: str, services: Doors, sender: Caller) -> bool:
+    """Cancel the jobs of a batch: whether all of them had ended already."""
+    going = [record for record in services.store.group(batch_id, sender.owner) if not record.status.terminal]
+    for record in reversed(going):  # the last first, so that none of them starts meanwhile
+        services.store.cancel(record.id)
+    return not going
+
+
+def present_batch(records: list[Record], base: str, services: Doors) -> BatchView:
+    """What a client sees of the jobs of one batch; links begin with ``base``."""
+    jobs = [present(record, base, services) for record in records]
     counts = Counter(job.status for job in jobs)
     going = [job for job in jobs if not job.status.terminal]
     etas = [job.eta_s for job in going]
-    address = f"{base_url(request, services.settings)}/v1/batches/{records[0].group}"
+    address = f"{base}/v1/batches/{records[0].group}"
     return BatchView(
         id=str(records[0].group),
         status="ended" if not going else "queued" if counts[Status.QUEUED] == len(jobs) else "running",

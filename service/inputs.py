@@ -13,6 +13,7 @@ from functools import reduce
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.errors import FieldError, InvalidRequest
 from jobs.models import ModelCard, snap
@@ -42,7 +43,7 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class Inputs:
     """The objects of a job, each under its own hash."""
 
     job_id: str
@@ -67,7 +68,7 @@ def accept(
         InvalidRequest: with one entry for each field that is wrong.
     """
     picture = read_checked(request, card, settings, read)
-    inputs = _Inputs(job_id, put)
+    inputs = Inputs(job_id, put)
     image = inputs.add(picture.data, picture.media_type, (picture.width, picture.height))
     layout = lay_out(request, card, picture, settings)
     return Accepted(_resolve(request, card, image, layout, inputs), layout.warnings)
@@ -79,7 +80,7 @@ def read_checked(request: GenerateRequest, card: ModelCard, settings: Settings, 
     Raises:
         InvalidRequest: with one entry for each field that is wrong.
     """
-    refuse([*_unoffered(request), *_beyond_limits(request, card)])
+    refuse([*_unoffered(request), *beyond_limits(request, card)])
     return read_image(request.image, settings, read)
 
 
@@ -101,11 +102,11 @@ def lay_out(request: GenerateRequest, card: ModelCard, picture: Picture, setting
         InvalidRequest: with one entry for each field that is wrong.
     """
     size = (picture.width, picture.height)
-    output = _output_size(request, card, size)
+    output = output_size(request, card, size)
     num_frames = request.num_frames or card.num_frames
-    warnings = _warn_of_weights(card)
+    warnings = warn_of_weights(card)
     entities = _read_entities(request, picture, num_frames, settings, warnings)
-    warnings += _advise([entity for _, entity in entities], size, output, num_frames)
+    warnings += look_over([entity for _, entity in entities], size, output, num_frames)
     if request.hold_background:
         background = _background(entities, request, size, num_frames)
         if background is None:
@@ -134,16 +135,14 @@ def refuse(errors: Sequence[FieldError]) -> None:
 def _unoffered(request: GenerateRequest) -> Iterator[FieldError]:
     """Fields of the schema that this version can not honour: refused, never ignored."""
     for pointer, asked in {
-        "/best_of": request.best_of != 1,
-        "/loop": request.loop,
         "/extends": request.extends,
-        "/webhook": request.webhook,
     }.items():
         if asked:
             yield FieldError(pointer, "This server does not offer this yet; leave it out.")
 
 
-def _beyond_limits(request: GenerateRequest, card: ModelCard) -> Iterator[FieldError]:
+def beyond_limits(request: GenerateRequest, card: ModelCard) -> Iterator[FieldError]:
+    """What a request asks for and the model does not do."""
     for pointer, value, limit in (
         ("/num_frames", request.num_frames, card.max_frames),
         ("/num_inference_steps", request.num_inference_steps, card.max_inference_steps),
@@ -162,7 +161,7 @@ def _beyond_limits(request: GenerateRequest, card: ModelCard) -> Iterator[FieldE
                 yield FieldError(pointer, f"The video has {num_frames} frames, 0 to {num_frames - 1}.")
 
 
-def _output_size(request: GenerateRequest, card: ModelCard, size: tuple[int, int]) -> tuple[int, int]:
+def output_size(request: GenerateRequest, card: ModelCard, size: tuple[int, int]) -> tuple[int, int]:
     """What was asked for; what was left open follows the image's aspect ratio."""
     width, height = request.width, request.height
     if width is None and height is None:
@@ -202,8 +201,7 @@ def _read_entities(
         except InvalidRequest as error:
             errors += error.errors
         else:
-            sized = item.scale
-            scale = None if sized is None else np.linspace(sized.start, sized.end, num_frames)
+            scale = _lay_out_scale(item, request, num_frames)
             entity = Entity(mask, points, scale=scale, control=item.control)
             entities.append((item.label or f"entity {index + 1}", entity))
     refuse(errors)
@@ -250,10 +248,12 @@ def _lay_out_track(
     points = np.asarray(asked.points, np.float64)
     if asked.space == "normalized":
         points = points * np.array(size)
+    closed = len(points) > 1 and (points[0] == points[-1]).all()
+    there_and_back = _there_and_back(num_frames) if request.loop and not closed else np.arange(num_frames)
     try:
         track = trajectory.resample(
             points,
-            num_frames,
+            int(there_and_back.max()) + 1,
             timing=asked.timing,
             easing=asked.easing,
             easings=asked.easings,
@@ -262,14 +262,32 @@ def _lay_out_track(
         )
     except ValueError as error:
         raise InvalidRequest.at(pointer, f"{error}.") from None
-    return _follow_camera(track, request, size)
+    return _follow_camera(track[there_and_back], request, size)
+
+
+def _lay_out_scale(item: EntityRequest, request: GenerateRequest, num_frames: int) -> trajectory.Floats | None:
+    if item.scale is None:
+        return None
+    there_and_back = _there_and_back(num_frames) if request.loop else np.arange(num_frames)
+    factors: trajectory.Floats = np.linspace(item.scale.start, item.scale.end, int(there_and_back.max()) + 1)
+    return factors[there_and_back]
+
+
+def _there_and_back(num_frames: int) -> NDArray[np.intp]:
+    """The frame of the way out that each frame of a loop shows, int [F]; the last shows the first."""
+    frames = np.arange(num_frames)
+    return np.minimum(frames, num_frames - 1 - frames)
 
 
 def _follow_camera(track: trajectory.Floats, request: GenerateRequest, size: tuple[int, int]) -> trajectory.Floats:
     move = request.camera
     if move is None:
         return track
-    return trajectory.camera(track, size, pan=move.pan, zoom=move.zoom, roll=move.roll, easing=move.easing)
+    frames = np.arange(len(track))
+    times = _there_and_back(len(track)) if request.loop else frames
+    every = np.repeat(track[:, None], int(times.max()) + 1, axis=1)  # each point at each time of the camera
+    moved = trajectory.camera(every, size, pan=move.pan, zoom=move.zoom, roll=move.roll, easing=move.easing)
+    return np.asarray(moved[frames, times])
 
 
 def _background(
@@ -296,7 +314,8 @@ _NO_BACKGROUND = JobWarning(
 )
 
 
-def _warn_of_weights(card: ModelCard) -> list[JobWarning]:
+def warn_of_weights(card: ModelCard) -> list[JobWarning]:
+    """What to know of the model itself."""
     if card.trained:
         return []
     detail = (
@@ -306,7 +325,7 @@ def _warn_of_weights(card: ModelCard) -> list[JobWarning]:
     return [JobWarning(code="untrained_weights", detail=detail, pointer="/model")]
 
 
-def _advise(
+def look_over(
     entities: list[Entity], size: tuple[int, int], output: tuple[int, int], num_frames: int
 ) -> list[JobWarning]:
     """What the control signal says about itself."""
@@ -327,7 +346,7 @@ def _pointer_of(code: str, index: int) -> str:
     return f"/entities/{index}/" + ("mask" if about_mask else "trajectory")
 
 
-def _resolve(request: GenerateRequest, card: ModelCard, image: Blob, layout: Layout, inputs: _Inputs) -> JobSpec:
+def _resolve(request: GenerateRequest, card: ModelCard, image: Blob, layout: Layout, inputs: Inputs) -> JobSpec:
     size = (image.width, image.height)
     tracks = [
         EntityTrack(
@@ -353,7 +372,8 @@ def _resolve(request: GenerateRequest, card: ModelCard, image: Blob, layout: Lay
     }
     taken_over = request.model_dump(
         include={
-            "control_scale", "control_start", "control_end", "tier", "sampler", "output", "priority", "deadline_s"
+            "control_scale", "control_start", "control_end", "tier", "sampler", "best_of", "output", "priority",
+            "deadline_s",
         }
     )  # fmt: skip
     return JobSpec(

@@ -21,9 +21,11 @@ from jobs.spec import GenerateRequest
 from jobs.state import Artifact, JobWarning, Record
 from jobs.storage import inputs_prefix, job_prefix
 from jobs.store import NewJob, new_id
+from jobs.webhooks import Subscription
 from service.auth import Caller
 from service.inputs import Put, accept, moved, refuse
 from service.problems import MAX_ERRORS
+from service.receivers import Receivers
 from service.sources import Sources
 from service.state import Doors
 
@@ -63,14 +65,45 @@ def take_in_all(
     Raises:
         DragAnythingError: the body is refused; nothing of it is kept.
     """
+    cards: dict[str, ModelCard] = {}
+    plan: list[tuple[Draft, list[str]]] = []
+
+    def prepare() -> list[str]:
+        cards.update(_cards(drafts, services))
+        plan.extend((draft, [new_id() for _ in draft.seeds or (None,)]) for draft in drafts)
+        return [job_id for _, job_ids in plan for job_id in job_ids]
+
+    def draw_up(put: Put) -> list[NewJob]:
+        return _draw_up(plan, cards, sender, services, put)
+
+    return admit(body, prepare, draw_up, group, sender, key, services)
+
+
+def admit(
+    body: BaseModel,
+    prepare: Callable[[], list[str]],
+    draw_up: Callable[[Put], list[NewJob]],
+    group: str | None,
+    sender: Caller,
+    key: str | None,
+    services: Doors,
+) -> list[Record]:
+    """The jobs that a body makes, or those that it made before under the same key.
+
+    ``prepare`` makes cheap checks and gives the ids that the jobs are to have; ``draw_up`` makes the jobs and
+    hands over their inputs.
+
+    Raises:
+        DragAnythingError: the body is refused; nothing of it is kept.
+    """
     if key is None:
-        return _admit(drafts, group, sender, services)
+        return _record(prepare(), draw_up, group, sender, services)
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     earlier = services.store.reserve(sender.owner, key, fingerprint)
     if earlier is not None:
         return services.store.group(earlier) if group else [services.store.get(earlier)]
     with _released_on_error(services, sender.owner, key):
-        return _admit(drafts, group, sender, services, key, fingerprint)
+        return _record(prepare(), draw_up, group, sender, services, key, fingerprint)
 
 
 @contextmanager
@@ -83,18 +116,17 @@ def _released_on_error(services: Doors, owner: str, key: str) -> Iterator[None]:
         raise
 
 
-def _admit(
-    drafts: Sequence[Draft],
+def _record(
+    job_ids: Sequence[str],
+    draw_up: Callable[[Put], list[NewJob]],
     group: str | None,
     sender: Caller,
     services: Doors,
     key: str | None = None,
     fingerprint: str = "",
 ) -> list[Record]:
-    cards = _cards(drafts, services)
-    plan = [(draft, [new_id() for _ in draft.seeds or (None,)]) for draft in drafts]
-    with _storing([job_id for _, ids in plan for job_id in ids], services) as (put, settle):
-        jobs = _draw_up(plan, cards, Sources(sender, services), services.settings, put)
+    with _storing(job_ids, services) as (put, settle):
+        jobs = draw_up(put)
         settle()
         records = services.store.create(
             sender.owner, jobs, key=key, fingerprint=fingerprint, quota=sender.quota, group=group
@@ -112,30 +144,41 @@ def _cards(drafts: Sequence[Draft], services: Doors) -> dict[str, ModelCard]:
     wanted: Counter[str] = Counter()
     cards: dict[str, ModelCard] = {}
     for draft in drafts:
-        with _pointed(draft):
+        with pointed(draft.pointer):
             wanted[draft.request.model] += len(draft.seeds) or 1
             if draft.request.model not in cards:
                 cards[draft.request.model] = services.registry.card(draft.request.model)
     for name, count in wanted.items():
-        if services.store.count_queued(name) + count > services.settings.max_queued:
-            raise QueueFull("Send the job again later.", retry_after_s=10)
+        find_room(name, count, services)
     return cards
+
+
+def find_room(model: str, count: int, services: Doors) -> None:
+    """Look whether so many jobs more may wait for a model.
+
+    Raises:
+        QueueFull: not now.
+    """
+    if services.store.count_queued(model) + count > services.settings.max_queued:
+        raise QueueFull("Send the job again later.", retry_after_s=10)
 
 
 def _draw_up(
     plan: Sequence[tuple[Draft, list[str]]],
     cards: Mapping[str, ModelCard],
-    sources: Sources,
-    settings: Settings,
+    sender: Caller,
+    services: Doors,
     put: Put,
 ) -> list[NewJob]:
     """The jobs of all drafts, each with the ids that it is to have; what is wrong in any of them is named."""
+    sources, receivers = Sources(sender, services), Receivers(sender, services)
     jobs: list[NewJob] = []
     errors: list[FieldError] = []
     for draft, job_ids in plan:
         try:
-            with _pointed(draft):
-                jobs += _vary(draft, job_ids, cards[draft.request.model], sources, settings, put)
+            with pointed(draft.pointer):
+                webhook = receivers.subscribe(draft.request.webhook)
+                jobs += _vary(draft, job_ids, cards[draft.request.model], webhook, sources, services.settings, put)
         except InvalidRequest as error:
             errors += error.errors
             if len(errors) >= MAX_ERRORS:
@@ -145,7 +188,13 @@ def _draw_up(
 
 
 def _vary(
-    draft: Draft, job_ids: list[str], card: ModelCard, sources: Sources, settings: Settings, put: Put
+    draft: Draft,
+    job_ids: list[str],
+    card: ModelCard,
+    webhook: Subscription | None,
+    sources: Sources,
+    settings: Settings,
+    put: Put,
 ) -> Iterator[NewJob]:
     """The same job once for each id, with inputs of its own; checked once."""
 
@@ -156,18 +205,18 @@ def _vary(
     accepted = accept(draft.request, card, job_ids[0], settings, put_for_each, sources.read)
     for job_id, seed in zip(job_ids, draft.seeds or [accepted.spec.seed], strict=True):
         spec = moved(accepted.spec, job_id).model_copy(update={"seed": seed})
-        yield NewJob(job_id, spec, (*accepted.warnings, *draft.notes))
+        yield NewJob(job_id, spec, (*accepted.warnings, *draft.notes), webhook)
 
 
 @contextmanager
-def _pointed(draft: Draft) -> Iterator[None]:
-    """Errors of fields point into the body that the draft is a part of."""
+def pointed(pointer: str) -> Iterator[None]:
+    """Errors of fields point into the body that ``pointer`` leads into."""
     try:
         yield
     except InvalidRequest as error:
         raise InvalidRequest(
             error.detail,
-            errors=tuple(FieldError(draft.pointer + each.pointer, each.detail) for each in error.errors),
+            errors=tuple(FieldError(pointer + each.pointer, each.detail) for each in error.errors),
         ) from error
 
 

@@ -126,5 +126,5 @@ def animate(made: Conditioning, fps: int) -> bytes:
 
 def _estimate(body: GenerateRequest, card: ModelCard, layout: Layout, services: Doors) -> Estimate:
     steps = body.num_inference_steps or card.num_inference_steps
-    costs = services.schedule.pace.costs(card.name, [Size(*layout.size, layout.num_frames, steps)])
+    costs = services.schedule.pace.costs(card.name, [Size(*layout.size, layout.num_frames, steps, body.best_of)])
     return Estimate(seconds=round(costs[0].total, 1) if costs else None)

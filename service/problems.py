@@ -67,10 +67,20 @@ def answer(error: DragAnythingError) -> JSONResponse:
     return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
 
 
-def redis_away(error: RedisError) -> JSONResponse:
-    """The answer to a request that needs Redis, which is away."""
-    log.warning("redis_away", error=type(error).__name__)
-    return answer(Unavailable("The job store does not answer; try again.", retry_after_s=2))
+def as_ours(error: Exception) -> DragAnythingError:
+    """Whatever was raised as one of our errors; what is our fault, or a neighbour's, is logged."""
+    match error:
+        case DragAnythingError():
+            return error
+        case RedisError():
+            log.warning("redis_away", error=type(error).__name__)
+            return Unavailable("The job store does not answer; try again.", retry_after_s=2)
+        case BotoCoreError() | ClientError():
+            log.warning("s3_away", error=type(error).__name__)
+            return Unavailable("The object store does not answer; try again.", retry_after_s=5)
+        case _:
+            log.error("unexpected", exc_info=error)
+            return DragAnythingError("Something went wrong on our side; it has been logged.")
 
 
 def from_validation(problems: Sequence[Any], body: Any) -> DragAnythingError:
@@ -159,10 +169,6 @@ def install(app: FastAPI) -> None:
     """Answer every error of the application as a problem, and say so in its documentation."""
     _document(app)
 
-    @app.exception_handler(DragAnythingError)
-    async def _ours(_: Request, error: DragAnythingError) -> JSONResponse:
-        return answer(error)
-
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
         return answer(from_validation(error.errors(), error.body))
@@ -173,17 +179,10 @@ def install(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
+    @app.exception_handler(DragAnythingError)
     @app.exception_handler(RedisError)
-    async def _redis(_: Request, error: RedisError) -> JSONResponse:
-        return redis_away(error)
-
     @app.exception_handler(BotoCoreError)
     @app.exception_handler(ClientError)
-    async def _s3(_: Request, error: Exception) -> JSONResponse:
-        log.warning("s3_away", error=type(error).__name__)
-        return answer(Unavailable("The object store does not answer; try again.", retry_after_s=5))
-
     @app.exception_handler(Exception)
-    async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected", exc_info=error)
-        return answer(DragAnythingError("Something went wrong on our side; it has been logged."))
+    async def _raised(_: Request, error: Exception) -> JSONResponse:
+        return answer(as_ours(error))

@@ -7,7 +7,6 @@ import hashlib
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
@@ -15,29 +14,25 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
-from redis.exceptions import RedisError
 
 from jobs.errors import Conflict, NotFound, UnsupportedMediaType
 from jobs.models import ModelCard
 from jobs.spec import GenerateRequest
 from jobs.state import Record, Status
 from jobs.storage import job_prefix
-from jobs.view import JobView, filename, view
+from jobs.view import JobView, filename
 from service import problems
-from service.auth import Sender
+from service.auth import Caller, Sender
 from service.bodies import JsonRoute
 from service.intake import take_in
 from service.links import base_url
+from service.snapshots import present, snapshots
 from service.state import Doors, Services
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
 
-Artifact = Literal["video", "overlay", "poster", "manifest", "frames"]
+Artifact = Annotated[str, Query(pattern=r"^(video|overlay|poster|manifest|frames|candidate-([2-9]|1[0-6]))$")]
 MAX_WAIT_S = 60.0
-MAX_EVENTS_PER_S = 5.0
-KEEP_POLLING_S = 5.0
-"""Between two reads of a record that nothing was heard of: bounds what a lost message can cost."""
-RETRY_S = 1.0
 _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
 
 
@@ -107,7 +102,7 @@ async def generate(
         record = await _await_end(record, wait_s, services)
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
         response.status_code = 200 if record.status.terminal else 202
-    answer = await run_in_threadpool(present, record, request, services)
+    answer = await run_in_threadpool(present, record, base_url(request, services.settings), services)
     response.headers["Location"] = answer.urls.self
     if not record.status.terminal:
         response.headers["Retry-After"] = "1"
@@ -122,45 +117,11 @@ def _wait_s(prefer: str | None) -> float | None:
 async def _await_end(record: Record, wait_s: float, services: Doors) -> Record:
     try:
         async with asyncio.timeout(wait_s):
-            async for snapshot in _snapshots(record, services):
+            async for snapshot in snapshots(record, services):
                 record = snapshot
     except TimeoutError:
         pass
     return record
-
-
-async def _snapshots(known: Record, services: Doors) -> AsyncIterator[Record]:
-    """The record at once, then at every change (at most five a second), until it has ended."""
-    async with services.feed.listen(known.id, f"queue:{known.model}") as changed:
-        shown: Record | None = None
-        while True:
-            changed.clear()
-            try:
-                record = await run_in_threadpool(services.store.get, known.id, known.owner)
-            except RedisError:  # a stream outlasts an outage
-                await asyncio.sleep(RETRY_S)
-                continue
-            except NotFound:  # forgotten meanwhile
-                return
-            if record != shown:
-                yield record
-                shown = record
-            if record.status.terminal:
-                return
-            try:
-                async with asyncio.timeout(KEEP_POLLING_S):
-                    await changed.wait()
-            except TimeoutError:
-                continue
-            await asyncio.sleep(1 / MAX_EVENTS_PER_S)
-
-
-def present(record: Record, request: Request, services: Doors) -> JobView:
-    storage = None if services.settings.s3_private else services.storage
-    eta_s = None
-    with suppress(RedisError):  # an estimate is not worth an error
-        eta_s = services.schedule.eta_s(record)
-    return view(record, base_url(request, services.settings), storage, eta_s)
 
 
 class JobPage(BaseModel):
@@ -181,7 +142,8 @@ def jobs(
 ) -> JobPage:
     """Newest first."""
     records, following = services.store.page(sender.owner, status=status, after=after, limit=limit)
-    return JobPage(jobs=[present(record, request, services) for record in records], next=following)
+    base = base_url(request, services.settings)
+    return JobPage(jobs=[present(record, base, services) for record in records], next=following)
 
 
 @router.get(
@@ -208,7 +170,7 @@ def job(
     if tag in re.split(r"\s*,\s*", if_none_match or ""):
         return Response(status_code=304, headers={"ETag": tag})
     response.headers["ETag"] = tag
-    return present(record, request, services)
+    return present(record, base_url(request, services.settings), services)
 
 
 def _etag(record: Record, link_ttl_s: int) -> str:
@@ -243,8 +205,9 @@ async def events(
     services: Services,
 ) -> AsyncIterator[ServerSentEvent]:
     """``event: snapshot`` with the job as data: at once, at every change, and last when it has ended."""
-    async for snapshot in _snapshots(record, services):
-        yield ServerSentEvent(event="snapshot", data=await run_in_threadpool(present, snapshot, request, services))
+    base = base_url(request, services.settings)
+    async for snapshot in snapshots(record, services):
+        yield ServerSentEvent(event="snapshot", data=await run_in_threadpool(present, snapshot, base, services))
 
 
 @router.post(
@@ -259,10 +222,17 @@ async def events(
 )
 def cancel(job_id: str, request: Request, response: Response, services: Services, sender: Sender) -> JobView:
     """A waiting job ends at once, a running one within one denoising step."""
-    services.store.get(job_id, sender.owner)
-    if services.store.cancel(job_id) == "ended":
+    record, ended = stop(job_id, services, sender)
+    if ended:
         response.status_code = 200
-    return present(services.store.get(job_id, sender.owner), request, services)
+    return present(record, base_url(request, services.settings), services)
+
+
+def stop(job_id: str, services: Doors, sender: Caller) -> tuple[Record, bool]:
+    """Cancel a job: it as it is then, and whether it had ended already."""
+    services.store.get(job_id, sender.owner)
+    ended = services.store.cancel(job_id) == "ended"
+    return services.store.get(job_id, sender.owner), ended
 
 
 @router.delete(

@@ -6,7 +6,8 @@ import re
 import time
 
 from jobs.errors import InvalidRequest, NotFound
-from jobs.fetching import Fetcher, FetchError
+from jobs.fetching import Fetcher
+from jobs.outbound import Dialer, OutboundError
 from jobs.spec import ImageSource
 from jobs.storage import upload_key
 from service.auth import Caller
@@ -63,8 +64,8 @@ class Sources:
             raise InvalidRequest.at(pointer, "This server fetches no images; send base64 or an upload.")
         if self._fetching_ends is None:
             self._fetching_ends = time.monotonic() + settings.fetch_timeout_s
-        fetcher = Fetcher(settings.fetch_ports)
+        fetcher = Fetcher(Dialer(settings.fetch_ports))
         try:
             return fetcher.fetch(url, settings.max_image_bytes, self._fetching_ends - time.monotonic())
-        except FetchError as error:
+        except OutboundError as error:
             raise InvalidRequest.at(pointer, str(error)) from None

@@ -30,8 +30,8 @@ def clean_environ(knobs: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def settings_of(stack: Stack) -> Settings:
-    """The settings that lead to the stack's servers; everything else at its default."""
-    return Settings.model_validate(stack.addresses)
+    """The settings that lead to the stack's servers, without its gRPC port; everything else at its default."""
+    return Settings.model_validate({**stack.addresses, "grpc_port": 0})
 
 
 def empty_bucket(stack: Stack) -> None:

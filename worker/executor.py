@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from evaluation.tracking import FlowTracker, Tracker
 from jobs import faults
 from jobs.errors import (
     Canceled,
@@ -80,8 +81,10 @@ class Executor:
         settings: Settings,
         pulse: Pulse,
         drained: threading.Event,
+        tracker: Tracker | None = None,
     ) -> None:
         self._pipelines = pipelines
+        self._tracker = tracker or FlowTracker()
         self._redis = redis
         self._store = Store(redis, settings)
         self._storage = storage
@@ -187,7 +190,8 @@ class Executor:
         attempt, record = work.attempt, work.record
         with self._ended_on_error(work):
             attempt.resume()
-            result = finish(work.spec, denoised, self._pipelines[record.model], self._storage, attempt)
+            pipeline = self._pipelines[record.model]
+            result = finish(work.spec, denoised, pipeline, self._storage, attempt, self._tracker)
             ours = result.model_dump_json().encode()
             decided = Result.model_validate_json(
                 insist(

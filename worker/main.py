@@ -12,7 +12,10 @@ import sys
 import threading
 
 import structlog
+import torch
 
+from evaluation.cotracker import CoTracker, TrackerMissing
+from evaluation.tracking import FlowTracker, Tracker
 from jobs.connection import Misconfigured, connect_patiently
 from jobs.logs import configure_logs
 from jobs.models import ModelCard
@@ -21,6 +24,7 @@ from jobs.settings import Settings, settings
 from jobs.storage import Storage
 from model import DragAnythingPipeline
 from worker.executor import Executor
+from worker.manifest import versions
 from worker.pulse import Pulse
 from worker.warm import WarmWorker
 
@@ -36,12 +40,13 @@ def main() -> None:
     configure_logs(config)
     try:
         run(config)
-    except Misconfigured as error:
+    except (Misconfigured, TrackerMissing) as error:
         sys.exit(str(error))
 
 
 def run(config: Settings) -> None:
     """Load, announce, serve, retire."""
+    tracker = open_tracker(config)
     pipelines = {
         name: DragAnythingPipeline.from_pretrained(name, device=config.device, dtype=config.dtype)
         for name in config.models
@@ -56,13 +61,25 @@ def run(config: Settings) -> None:
         registry.announce(name, card)
     drained = threading.Event()
     with Pulse(registry, name, cards, config.heartbeat_s) as pulse:
-        executor = Executor(pipelines, redis, storage, config, pulse, drained)
+        executor = Executor(pipelines, redis, storage, config, pulse, drained, tracker)
         worker = WarmWorker(redis, name, list(pipelines), executor.execute_next)
         threading.Thread(target=_drain, args=(worker.stopping, drained, config.drain_s), daemon=True).start()
         log.info("worker_ready", worker=name, models=list(pipelines))
         worker.run()
         executor.close()
     log.info("worker_stopped", worker=name)
+
+
+def open_tracker(config: Settings) -> Tracker:
+    """The tracker that scores videos.
+
+    Raises:
+        TrackerMissing: CoTracker was asked for and can not be loaded.
+    """
+    if config.cotracker_dir is None:
+        return FlowTracker()
+    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return CoTracker(config.cotracker_dir, device)
 
 
 def describe(pipeline: DragAnythingPipeline) -> ModelCard:
@@ -87,6 +104,9 @@ def describe(pipeline: DragAnythingPipeline) -> ModelCard:
         licences=tuple(dict.fromkeys(card.licences.values())),
         weights_sha256=card.weights_sha256["combined"],
         trained=card.trained,
+        device=card.device,
+        dtype=card.dtype,
+        versions=versions(),
     )
 
 

@@ -42,6 +42,36 @@ local function leave(job, id)
   redis.call('ZREM', 'da:deadlines', id)
 end
 
+-- Deliveries wait by receiver, so that one which is away holds up no other.
+local function rank(host)
+  local first = redis.call('ZRANGE', 'da:outbox:' .. host, 0, 0, 'WITHSCORES')
+  if first[1] then redis.call('ZADD', 'da:outbox', first[2], host) else redis.call('ZREM', 'da:outbox', host) end
+end
+
+local function post(host, id, due)
+  redis.call('ZADD', 'da:outbox:' .. host, due, id)
+  rank(host)
+end
+
+local function withdraw(host, id)
+  redis.call('ZREM', 'da:outbox:' .. host, id)
+  rank(host)
+end
+
+local function receiver(job)
+  return cjson.decode(redis.call('HGET', job, 'webhook')).host
+end
+
+-- Where somebody wants to be told how the job ended, that is due in the very step that ends it.
+local function tell(job, id, status, now)
+  local held = redis.call('HGET', job, 'webhook')
+  if not held then return end
+  local webhook = cjson.decode(held)
+  for _, event in ipairs(webhook.events) do
+    if event == 'job.' .. status then post(webhook.host, id, now) end
+  end
+end
+
 -- The only way into a terminal state: take the job off every list of active ones and start its retention.
 local function finish(job, id, status, retention_ms)
   local now = now_ms()
@@ -49,5 +79,6 @@ local function finish(job, id, status, retention_ms)
   redis.call('HDEL', 'da:work:' .. redis.call('HGET', job, 'model'), id)
   redis.call('HSET', job, 'status', status, 'finished_ms', now, 'expires_ms', now + retention_ms)
   redis.call('ZADD', 'da:expiring', now + retention_ms, id)
+  tell(job, id, status, now)
   changed(id)
 end

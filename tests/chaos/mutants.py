@@ -107,6 +107,20 @@ MUTANTS = (
         row=7,
     ),
     Mutant(
+        "a webhook that failed is not sent again",
+        "jobs/lua/settle.lua",
+        "post(host, id, now + ARGV[5])",
+        "withdraw(host, id)",
+        row=8,
+    ),
+    Mutant(
+        "a webhook that a dead sender held is forgotten",
+        "jobs/lua/take.lua",
+        "post(host, id, now + ARGV[3])",
+        "withdraw(host, id)",
+        row=8,
+    ),
+    Mutant(
         "no limit to crashes",
         "jobs/lua/requeue.lua",
         ">= tonumber(ARGV[3]) then",

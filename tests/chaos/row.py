@@ -34,6 +34,10 @@ class Scale:
     drains: int = 100
     cancels: int = 30
     posts: int = 100
+    webhooks: int = 300
+    webhook_kills: int = 10
+    outlast_leases: bool = True
+    """What a killed sender held is left until its lease runs out."""
     examples: int = 2000
     soak: int = 500
     window: int = 8

@@ -14,6 +14,7 @@ from tests.chaos.crashes import random_and_armed_kills
 from tests.chaos.drains import drained_workers
 from tests.chaos.life import any_order_of_calls
 from tests.chaos.outages import redis_away, s3_away
+from tests.chaos.receivers import unreliable_receiver
 from tests.chaos.rig import Rig
 from tests.chaos.row import Outcome, Row, Scale
 from tests.chaos.soak import soak
@@ -28,6 +29,7 @@ ROWS = (
     Row(5, "workers drained", drained_workers, {"DRAGANYTHING_DRAIN_S": "0.1"}),
     Row(6, "jobs canceled", cancels),
     Row(7, "identical requests", identical_posts),
+    Row(8, "webhooks that fail", unreliable_receiver, workers=1),
     Row(12, "any order of calls", any_order_of_calls, workers=0),
     Row(13, "soak", soak, workers=1),
     Row(14, "a job that kills its workers", poison_pill, {"DRAGANYTHING_MAX_ATTEMPTS": "3"}),
@@ -48,6 +50,9 @@ SHORT = Scale(
     drains=2,
     cancels=3,
     posts=30,
+    webhooks=12,
+    webhook_kills=1,
+    outlast_leases=False,
     examples=20,
     soak=12,
     window=4,

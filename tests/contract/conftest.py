@@ -1,5 +1,7 @@
 """The fixtures of the API's tests."""
 
 from tests.doors import api, client, private, storage, store
+from tests.internet import network, server
+from tests.rpc import door, served, stub
 
-__all__ = ["api", "client", "private", "storage", "store"]
+__all__ = ["api", "client", "door", "network", "private", "served", "server", "storage", "store", "stub"]

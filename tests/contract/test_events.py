@@ -17,7 +17,7 @@ from jobs.events import Feed
 from jobs.settings import Settings
 from jobs.storage import Storage
 from jobs.store import Store
-from service import rest
+from service import snapshots
 from service.app import create_app
 from tests import doors
 from tests.harness import until
@@ -135,7 +135,7 @@ def test_a_stream_outlasts_an_outage(app: FastAPI, web: httpx.Client, monkeypatc
             raise ConnectionError
         return get(*args)
 
-    monkeypatch.setattr(rest, "RETRY_S", 0.01)
+    monkeypatch.setattr(snapshots, "RETRY_S", 0.01)
     with web.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
         events = blocks(answer)
         next(events)

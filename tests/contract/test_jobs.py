@@ -9,9 +9,11 @@ import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
-from jobs.storage import Storage
+from jobs.state import Candidate
+from jobs.storage import Storage, attempt_prefix
 from jobs.store import Store
 from tests import doors
+from tests.unit.jobs.specs import make_result
 
 UNKNOWN = [
     "0" * 32,
@@ -120,7 +122,28 @@ def test_a_result_has_presigned_links(client: TestClient, store: Store, storage:
         "seed": 1,
         "timings_s": {"denoising": 1.0},
         "scores": None,
+        "candidates": [],
     }
+
+
+def test_candidates_have_links_of_their_own(
+    private: TestClient, client: TestClient, store: Store, storage: Storage, job_id: str
+) -> None:
+    assert store.claim(job_id, "attempt")
+    prefix, names = attempt_prefix(job_id, "attempt"), ("video", "candidate-2", "poster", "manifest")
+    artifacts = {name: storage.put(prefix + name, name.encode(), "video/mp4") for name in names}
+    ranked = [
+        Candidate(seed=seed, scores=None, artifact=name) for seed, name in zip((9, 8), names[:2], strict=True)
+    ]
+    result = make_result().model_copy(update={"artifacts": artifacts, "candidates": ranked})
+    assert store.succeed(job_id, "attempt", result) == "ok"
+    shown = client.get(f"/v1/jobs/{job_id}").json()["result"]["candidates"]
+    assert [(one["seed"], one["scores"]) for one in shown] == [(9, None), (8, None)]
+    with urllib.request.urlopen(shown[1]["video_url"], timeout=10) as answer:
+        assert answer.read() == b"candidate-2"
+    through = private.get(f"/v1/jobs/{job_id}").json()["result"]["candidates"][1]["video_url"]
+    assert private.get(through).content == b"candidate-2"
+    assert private.get(f"/v1/jobs/{job_id}/result?artifact=candidate-17").status_code == 422
 
 
 @pytest.mark.parametrize("artifact", ["", "?artifact=overlay", "?artifact=poster", "?artifact=manifest"])

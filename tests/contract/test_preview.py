@@ -153,7 +153,7 @@ def test_the_estimate_is_learned(client: TestClient, store: Store, redis: Redis)
     [
         ({"model": "unknown"}, 422, "/model"),
         ({"num_frames": 1000}, 422, "/num_frames"),
-        ({"loop": True}, 422, "/loop"),
+        ({"best_of": 17}, 422, "/best_of"),
         ({"image": {"base64": "AAAA"}}, 422, "/image/base64"),
         ({"entities": [{"trajectory": {"points": [[96, 10]]}}]}, 422, "/entities/0/mask"),
         ({"surprise": 1}, 422, "/surprise"),

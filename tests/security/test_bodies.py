@@ -276,7 +276,7 @@ CORPUS: list[tuple[str, Callable[[Body], None], str]] = [
     ("best_of, which is off", put("/best_of", 2), "/best_of"),
     ("loop, which is off", put("/loop", True), "/loop"),
     ("extends, which is off", put("/extends", "0" * 32), "/extends"),
-    ("webhook, which is off", put("/webhook", {"url": "http://127.0.0.1/"}), "/webhook"),
+    ("webhook without a secret", put("/webhook", {"url": "http://127.0.0.1/"}), "/webhook"),
     ("unknown format", put("/output/format", "exe"), "/output/format"),
     ("no frames per second", put("/output/fps", 0), "/output/fps"),
     ("unknown output field", put("/output/path", "/tmp/x"), "/output/path"),

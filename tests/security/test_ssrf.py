@@ -5,32 +5,28 @@ Names are resolved by a table and every connection is diverted to a server of th
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
 from starlette.testclient import TestClient
 
-from jobs.fetching import Fetcher, FetchError, is_public
+from jobs.fetching import Fetcher
+from jobs.outbound import Dialer, OutboundError, is_public
 from jobs.settings import Settings
 from jobs.spec import JobSpec
 from jobs.store import Store
 from service import sources
 from service.app import create_app
 from tests import doors
+from tests.internet import HOST, OTHER, PUBLIC, SECOND, Network, Server, ok, redirect
 
-HOST, OTHER = "images.example.com", "cdn.example.net"
-PUBLIC, SECOND = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 PNG = doors.picture()
 MAX = 1_000_000
-OPENSSL = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
 
 HOSTILE_URLS = [
     "",
@@ -144,111 +140,20 @@ NOT_PUBLIC = [
 ]  # fmt: skip
 
 
-class Network:
-    """A resolver and a connector that write down what they are asked, and answer from a table and one server."""
-
-    def __init__(self, server: Server) -> None:
-        self.names: dict[str, Sequence[str]] = {HOST: [PUBLIC], OTHER: [PUBLIC]}
-        self.resolved: list[tuple[str, int]] = []
-        self.connected: list[tuple[str, int]] = []
-        self.refused: set[str] = set()
-        self._server = server
-        self.fetcher = Fetcher((443,), self._resolve, self._connect, server.trust)
-
-    def fetch(self, url: str = f"https://{HOST}/a.png", *, max_bytes: int = MAX, within_s: float = 20) -> bytes:
-        return self.fetcher.fetch(url, max_bytes, within_s)
-
-    def _resolve(self, host: str, port: int) -> Sequence[str]:
-        self.resolved.append((host, port))
-        if host not in self.names:
-            raise socket.gaierror
-        return self.names[host]
-
-    def _connect(self, address: str, port: int, timeout_s: float) -> socket.socket:
-        self.connected.append((address, port))
-        if address in self.refused:
-            raise ConnectionRefusedError
-        return socket.create_connection(self._server.address, timeout_s)
-
-
-class Server:
-    """Speaks TLS for the two names. ``script`` gets each request's head and writes what it likes."""
-
-    def __init__(self, directory: Path) -> None:
-        cert, key = str(directory / "cert.pem"), str(directory / "key.pem")
-        command = OPENSSL.split()
-        command += ["-addext", f"subjectAltName=DNS:{HOST},DNS:{OTHER}", "-keyout", key, "-out", cert]
-        subprocess.run(command, check=True, capture_output=True)
-        self._cert = cert
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._context.load_cert_chain(cert, key)
-        self._context.sni_callback = lambda _, name, __: self.asked_names.append(name)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = self._listener.getsockname()
-        self.closing = threading.Event()
-        self.reset()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def reset(self) -> None:
-        self.asked_names: list[str | None] = []
-        self.heads: list[bytes] = []
-        self.script: Callable[[ssl.SSLSocket], None] = lambda tls: tls.sendall(ok(PNG))
-
-    def trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self._cert)
-
-    def close(self) -> None:
-        self.closing.set()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while not self.closing.is_set():
-            try:
-                raw, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._talk, args=[raw], daemon=True).start()
-
-    def _talk(self, raw: socket.socket) -> None:
-        try:
-            with raw, self._context.wrap_socket(raw, server_side=True) as tls:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    if not (received := tls.recv(4096)):
-                        return
-                    head += received
-                self.heads.append(head)
-                self.script(tls)
-        except OSError:
-            pass  # hung up on
-
-
-def ok(body: bytes, *headers: str) -> bytes:
-    head = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
-def redirect(to: str, status: int = 302) -> bytes:
-    return f"HTTP/1.1 {status} Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if not shutil.which("openssl"):
-        pytest.skip("needs the openssl command, which makes the certificate")
-    server = Server(tmp_path_factory.mktemp("tls"))
-    yield server
-    server.close()
+def fetch(
+    network: Network, url: str = f"https://{HOST}/a.png", *, max_bytes: int = MAX, within_s: float = 20
+) -> bytes:
+    return Fetcher(network.dialer).fetch(url, max_bytes, within_s)
 
 
 @pytest.fixture
-def network(server: Server) -> Network:
-    server.reset()
-    return Network(server)
+def network(network: Network, server: Server) -> Network:
+    server.script = lambda tls: tls.sendall(ok(PNG))
+    return network
 
 
 def test_a_public_file_is_fetched_from_the_address_that_was_checked(network: Network, server: Server) -> None:
-    assert network.fetch(f"https://{HOST}/a%20b.png?size=1#top") == PNG
+    assert fetch(network, f"https://{HOST}/a%20b.png?size=1#top") == PNG
     assert network.resolved == [(HOST, 443)]
     assert network.connected == [(PUBLIC, 443)]
     assert server.asked_names == [HOST]
@@ -259,8 +164,8 @@ def test_a_public_file_is_fetched_from_the_address_that_was_checked(network: Net
 
 @pytest.mark.parametrize("url", HOSTILE_URLS)
 def test_a_hostile_address_reaches_nobody(network: Network, url: str) -> None:
-    with pytest.raises(FetchError):
-        network.fetch(url)
+    with pytest.raises(OutboundError):
+        fetch(network, url)
     assert (network.resolved, network.connected) == ([], [])
 
 
@@ -269,8 +174,8 @@ def test_a_name_that_leads_inside_is_not_followed(network: Network, address: str
     assert not is_public(address)
     for addresses in ([address], [PUBLIC, address], [address, PUBLIC]):
         network.names[HOST] = addresses
-        with pytest.raises(FetchError, match="public"):
-            network.fetch()
+        with pytest.raises(OutboundError, match="public"):
+            fetch(network)
     assert network.connected == []
 
 
@@ -284,8 +189,8 @@ def test_an_unknown_name_and_an_inner_one_look_the_same(network: Network) -> Non
     for host, addresses in (("unknown.example", None), ("inner.example", ["10.0.0.1"]), ("empty.example", [])):
         if addresses is not None:
             network.names[host] = addresses
-        with pytest.raises(FetchError) as error:
-            network.fetch(f"https://{host}/")
+        with pytest.raises(OutboundError) as error:
+            fetch(network, f"https://{host}/")
         told.add(str(error.value))
     assert len(told) == 1
 
@@ -293,7 +198,7 @@ def test_an_unknown_name_and_an_inner_one_look_the_same(network: Network) -> Non
 def test_a_name_is_resolved_once(network: Network, server: Server) -> None:
     """A name server that answers a public address first, and an inner one to whoever asks again."""
     answers = iter([[PUBLIC], ["127.0.0.1"]])
-    rebinding = Fetcher((443,), lambda *_: next(answers), network._connect, server.trust)
+    rebinding = Fetcher(Dialer((443,), lambda *_: next(answers), network.connect, server.trust))
     assert rebinding.fetch(f"https://{HOST}/", MAX, 20) == PNG
     assert network.connected == [(PUBLIC, 443)]
 
@@ -301,25 +206,25 @@ def test_a_name_is_resolved_once(network: Network, server: Server) -> None:
 def test_the_next_address_is_tried(network: Network) -> None:
     network.names[HOST] = [PUBLIC, SECOND]
     network.refused = {PUBLIC}
-    assert network.fetch() == PNG
+    assert fetch(network) == PNG
     assert network.connected == [(PUBLIC, 443), (SECOND, 443)]
 
 
 def test_the_certificate_must_be_the_names(network: Network, server: Server) -> None:
     network.names["evil.example"] = [PUBLIC]
-    with pytest.raises(FetchError, match="could not be fetched"):
-        network.fetch("https://evil.example/")
+    with pytest.raises(OutboundError, match="could not be reached"):
+        fetch(network, "https://evil.example/")
     assert server.heads == []
 
 
 def test_an_untrusted_certificate_is_refused(network: Network, server: Server) -> None:
-    with pytest.raises(FetchError, match="could not be fetched"):
-        Fetcher((443,), network._resolve, network._connect).fetch(f"https://{HOST}/", MAX, 20)
+    with pytest.raises(OutboundError, match="could not be reached"):
+        Fetcher(Dialer((443,), network.resolve, network.connect)).fetch(f"https://{HOST}/", MAX, 20)
     assert server.heads == []
 
 
 def test_other_ports_where_configured(network: Network, server: Server) -> None:
-    fetcher = Fetcher((443, 8443), network._resolve, network._connect, server.trust)
+    fetcher = Fetcher(Dialer((443, 8443), network.resolve, network.connect, server.trust))
     assert fetcher.fetch(f"https://{HOST}:8443/", MAX, 20) == PNG
     assert network.connected == [(PUBLIC, 8443)]
     assert f"Host: {HOST}:8443".encode() in server.heads[0]
@@ -336,7 +241,7 @@ def following(server: Server, *targets: str) -> None:
 @pytest.mark.parametrize("target", ["/b.png", f"https://{OTHER}/b.png", f"//{OTHER}/b.png", "?b"])
 def test_a_redirect_is_followed(network: Network, server: Server, target: str) -> None:
     following(server, target)
-    assert network.fetch() == PNG
+    assert fetch(network) == PNG
     name = OTHER if OTHER in target else HOST
     assert network.resolved == [(HOST, 443), (name, 443)]
     assert server.asked_names == [HOST, name]
@@ -346,23 +251,23 @@ def test_a_redirect_is_followed(network: Network, server: Server, target: str) -
 def test_every_kind_of_redirect(network: Network, server: Server, status: int) -> None:
     answers = iter([redirect("/b", status), ok(PNG)])
     server.script = lambda tls: tls.sendall(next(answers))
-    assert network.fetch() == PNG
+    assert fetch(network) == PNG
 
 
 def test_three_redirects_are_enough(network: Network, server: Server) -> None:
     following(server, "/1", "/2", "/3")
-    assert network.fetch() == PNG
+    assert fetch(network) == PNG
     following(server, "/1", "/2", "/3", "/4")
-    with pytest.raises(FetchError, match="redirects"):
-        network.fetch()
+    with pytest.raises(OutboundError, match="redirects"):
+        fetch(network)
     assert len(server.heads) == 4 + 4
 
 
 @pytest.mark.parametrize("target", [url for url in HOSTILE_URLS if "://" in url and url.isprintable()])
 def test_a_redirect_to_a_hostile_address_reaches_nobody(network: Network, server: Server, target: str) -> None:
     server.script = lambda tls: tls.sendall(redirect(target))
-    with pytest.raises(FetchError):
-        network.fetch()
+    with pytest.raises(OutboundError):
+        fetch(network)
     # some are a way to say "here again"
     assert set(network.resolved) == {(HOST, 443)}
     assert set(network.connected) == {(PUBLIC, 443)}
@@ -374,8 +279,8 @@ def test_a_redirect_to_a_name_that_leads_inside_is_not_followed(
 ) -> None:
     network.names[OTHER] = [address]
     following(server, f"https://{OTHER}/")
-    with pytest.raises(FetchError, match="public"):
-        network.fetch()
+    with pytest.raises(OutboundError, match="public"):
+        fetch(network)
     assert network.connected == [(PUBLIC, 443)]
 
 
@@ -407,13 +312,13 @@ def test_a_redirect_to_a_name_that_leads_inside_is_not_followed(
 )
 def test_what_is_no_file_within_the_limit_is_refused(network: Network, server: Server, answer: bytes) -> None:
     server.script = lambda tls: tls.sendall(answer)
-    with pytest.raises(FetchError):
-        network.fetch()
+    with pytest.raises(OutboundError):
+        fetch(network)
 
 
 def test_a_file_of_exactly_the_limit_is_taken(network: Network, server: Server) -> None:
     server.script = lambda tls: tls.sendall(ok(bytes(MAX)))
-    assert network.fetch() == bytes(MAX)
+    assert fetch(network) == bytes(MAX)
 
 
 @pytest.mark.parametrize(
@@ -433,21 +338,21 @@ def test_who_drips_is_cut_off(network: Network, server: Server, start: bytes) ->
             raise
 
     server.script = drip
-    with pytest.raises(FetchError, match="too long"):
-        network.fetch(within_s=0.5)
+    with pytest.raises(OutboundError, match="too long"):
+        fetch(network, within_s=0.5)
     assert gone.wait(20)
 
 
 def test_silence_in_the_handshake_is_cut_off(network: Network) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        fetcher = Fetcher(
+        diverted = Dialer(
             (443,),
-            network._resolve,
+            network.resolve,
             lambda *_: socket.create_connection(silent.getsockname(), 20),
-            network.fetcher.trust,
+            network.dialer.trust,
         )
-        with pytest.raises(FetchError, match="too long"):
-            fetcher.fetch(f"https://{HOST}/", MAX, 0.3)
+        with pytest.raises(OutboundError, match="too long"):
+            Fetcher(diverted).fetch(f"https://{HOST}/", MAX, 0.3)
 
 
 # -- through the API ---------------------------------------------------------------------------------------------
@@ -458,7 +363,7 @@ def fetching(
     settings: Settings, redis: Redis, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TestClient]:
     """The API, allowed to fetch."""
-    monkeypatch.setattr(sources, "Fetcher", lambda _: network.fetcher)
+    monkeypatch.setattr(sources, "Fetcher", lambda _: Fetcher(network.dialer))
     doors.announce(redis)
     app = create_app(settings.model_copy(update={"fetch_urls": True}))
     with TestClient(app, base_url="http://localhost") as client:

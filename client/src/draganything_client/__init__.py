@@ -8,7 +8,8 @@ with Client() as client:
     client.download(job, "video.mp4")
 """
 
-from ._client import AsyncClient, Client
+from ._async_client import AsyncClient
+from ._client import Client
 from ._errors import (
     APIError,
     BadRequest,
@@ -31,12 +32,27 @@ from ._errors import (
     WaitTimeout,
 )
 from ._spec import entity, spec
-from ._types import Job, JobWarning, Model, Page, Preview, Problem, Progress, Result, Segment
+from ._types import (
+    Batch,
+    Job,
+    JobWarning,
+    Manifest,
+    Model,
+    Page,
+    Preview,
+    Problem,
+    Progress,
+    Result,
+    Scores,
+    Segment,
+    Upload,
+)
 
 __all__ = [
     "APIError",
     "AsyncClient",
     "BadRequest",
+    "Batch",
     "Client",
     "Conflict",
     "ConnectionFailed",
@@ -50,6 +66,7 @@ __all__ = [
     "JobExpired",
     "JobFailed",
     "JobWarning",
+    "Manifest",
     "Model",
     "NotFound",
     "Page",
@@ -58,11 +75,13 @@ __all__ = [
     "Progress",
     "RateLimited",
     "Result",
+    "Scores",
     "Segment",
     "TooLarge",
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
+    "Upload",
     "WaitTimeout",
     "entity",
     "spec",

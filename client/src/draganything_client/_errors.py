@@ -17,7 +17,7 @@ DragAnythingError
 │   ├── JobFailed
 │   ├── JobCanceled
 │   └── JobExpired               its deadline passed before it started
-└── WaitTimeout                  the job goes on, the wait does not: job (None before the first snapshot)
+└── WaitTimeout                  the work goes on, the wait does not: job or batch (None before the first snapshot)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from ._types import Job, Problem
+    from ._types import Batch, Job, Problem
 
 
 class DragAnythingError(Exception):
@@ -136,6 +136,7 @@ class JobExpired(JobError):
 class WaitTimeout(DragAnythingError):
     """``timeout`` seconds were not enough."""
 
-    def __init__(self, job_id: str, job: Job | None) -> None:
-        super().__init__(f"job {job_id} is not done yet{f': {job.status}' if job else ''}")
-        self.job = job
+    def __init__(self, what: str, *, job: Job | None = None, batch: Batch | None = None) -> None:
+        last = job or batch
+        super().__init__(f"{what} is not done yet{f': {last.status}' if last else ''}")
+        self.job, self.batch = job, batch

@@ -35,12 +35,12 @@ def request(
         raise typer.BadParameter("give SPEC.json, or --image with --mask and --path, not both")
     for name, value in (fields or {}).items():
         if value is not None:
-            _assign(made, name, value)
+            assign(made, name, value)
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise typer.BadParameter(f"{assignment!r} is not FIELD=VALUE", param_hint="--set")
-        _assign(made, name, _value(text))
+        assign(made, name, _value(text))
     return made
 
 
@@ -86,8 +86,12 @@ def _points(text: str) -> list[tuple[float, float]]:
         raise typer.BadParameter(f'{text!r} is not of the form "x,y x,y"', param_hint="--path") from error
 
 
-def _assign(request: dict[str, Any], name: str, value: object) -> None:
-    """``a.b`` goes into the object ``a``."""
+def assign(request: dict[str, Any], name: str, value: object) -> None:
+    """Set a field; ``a.b`` is that of the object ``a``.
+
+    Raises:
+        typer.BadParameter: ``a`` is none.
+    """
     *parents, leaf = name.split(".")
     for parent in parents:
         request = request.setdefault(parent, {})

@@ -8,6 +8,8 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+from ._types import Upload
+
 Point = tuple[float, float] | Sequence[float]
 
 
@@ -17,26 +19,30 @@ class Array(Protocol):
     def tolist(self) -> Any: ...
 
 
+Mask = str | Path | bytes | Array | Sequence[Sequence[object]] | dict[str, Any]
+"""A file by its path or its bytes, an array [H, W] of truth values, or a mask of the request (``{"box": …}``)."""
+
+
 def spec(
-    image: str | Path | bytes,
+    image: str | Path | bytes | Upload,
     entities: Iterable[dict[str, Any]],
     **fields: Any,
 ) -> dict[str, Any]:
     """A request for ``generate`` or ``preview``.
 
     Args:
-        image: a PNG, JPEG or WebP as a path or its bytes, or an ``https://`` URL.
+        image: a PNG, JPEG or WebP as a path or its bytes, an ``https://`` URL, or an upload.
         entities: from ``entity``.
         fields: anything else of the request: ``seed=7``, ``hold_background=True``, ``output={"format": "webm"}``.
 
     Raises:
         OSError: a file cannot be read.
     """
-    return {"image": picture(image), "entities": list(entities), **fields}
+    return {"image": image_source(image), "entities": list(entities), **fields}
 
 
 def entity(
-    mask: str | Path | bytes | Array | Sequence[Sequence[object]] | dict[str, Any] | None = None,
+    mask: Mask | None = None,
     *,
     path: Iterable[Point],
     label: str | None = None,
@@ -57,7 +63,7 @@ def entity(
     """
     made: dict[str, Any] = {"trajectory": {"points": [[float(x), float(y)] for x, y in path], **trajectory}}
     if mask is not None:
-        made["mask"] = _mask(mask)
+        made["mask"] = mask_source(mask)
     if label is not None:
         made["label"] = label
     if scale is not None:
@@ -67,21 +73,28 @@ def entity(
     return made
 
 
-def picture(source: str | Path | bytes) -> dict[str, str]:
-    """An image as the request wants it: the base64 of a file or of bytes, or a URL."""
+def image_source(source: str | Path | bytes | Upload) -> dict[str, str]:
+    """An image as the request wants it: the base64 of a file or of bytes, a URL, or an upload."""
+    if isinstance(source, Upload):
+        return source.source
     if isinstance(source, str) and source.startswith("https://"):
         return {"url": source}
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    return {"base64": base64.b64encode(content).decode()}
+    return _base64(source)
 
 
-def _mask(source: Any) -> dict[str, Any]:
+def mask_source(source: Mask) -> dict[str, Any]:
+    """A mask as the request wants it; see ``entity`` for what it may be."""
     if isinstance(source, dict):
         return source
     if isinstance(source, str | Path | bytes):
-        return dict(picture(source))
-    rows = source.tolist() if hasattr(source, "tolist") else source
+        return dict(_base64(source))
+    rows: Any = source.tolist() if hasattr(source, "tolist") else source
     return {"rle": _run_lengths([[bool(value) for value in row] for row in rows])}
+
+
+def _base64(source: str | Path | bytes) -> dict[str, str]:
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    return {"base64": base64.b64encode(content).decode()}
 
 
 def _run_lengths(rows: list[list[bool]]) -> dict[str, Any]:

@@ -55,6 +55,41 @@ class Failure(_Answer):
     detail: str = ""
 
 
+class EntityScores(_Answer):
+    """How well an entity kept to its path, in pixels of the video, means over frames."""
+
+    label: str = ""
+    objmc_px: float | None = None
+    objmc_px_still: float | None = None
+    anchor_drift_px: float | None = None
+    visibility: float = 0.0
+    motion_spread: float = 0.0
+
+
+class Scores(EntityScores):
+    """How well a video did what was asked; ``objmc_px_still`` is what a video in which nothing moves scores."""
+
+    tracker: str = ""
+    entities: tuple[EntityScores, ...] = ()
+
+    def __str__(self) -> str:
+        """One line."""
+        parts = []
+        if self.objmc_px is not None and self.objmc_px_still is not None:
+            parts.append(f"ObjMC {self.objmc_px:.1f} px (a still video: {self.objmc_px_still:.1f} px)")
+        if self.anchor_drift_px is not None:
+            parts.append(f"anchor drift {self.anchor_drift_px:.1f} px")
+        return ", ".join([*parts, f"seen {self.visibility:.0%}", f"tracker {self.tracker}"])
+
+
+class Candidate(_Answer):
+    """One of the videos of a job with ``best_of``."""
+
+    seed: int
+    scores: Scores | None = None
+    video_url: str
+
+
 class Result(_Answer):
     """A finished video; the links are signed, and fresh at each read."""
 
@@ -70,7 +105,8 @@ class Result(_Answer):
     duration_s: float
     seed: int
     timings_s: dict[str, float] = {}
-    scores: dict[str, Any] | None = None
+    scores: Scores | None = None
+    candidates: tuple[Candidate, ...] = ()
 
 
 class Job(_Answer):
@@ -96,6 +132,23 @@ class Job(_Answer):
     def ended(self) -> bool:
         """True where the status is final."""
         return self.status not in ("queued", "running")
+
+
+class Batch(_Answer):
+    """Jobs that were sent together, as they were when they were read; ``fraction`` is the mean over them."""
+
+    id: str
+    status: Literal["queued", "running", "ended"]
+    created_at: datetime | None = None
+    counts: dict[Status, int] = {}
+    fraction: float = 0.0
+    eta_s: float | None = None
+    jobs: tuple[Job, ...]
+
+    @property
+    def ended(self) -> bool:
+        """True where all of its jobs have ended, whatever their ends."""
+        return self.status == "ended"
 
 
 class Page(_Answer):
@@ -128,6 +181,39 @@ class Models(_Answer):
     models: list[Model]
 
 
+class Upload(_Answer):
+    """An image that was put beside the requests which use it: ``spec(upload, …)``, for a day."""
+
+    upload: str
+    put_url: str = Field(repr=False)
+    headers: dict[str, str] = {}
+    expires_at: datetime | None = None
+
+    @property
+    def source(self) -> dict[str, str]:
+        """As ``image`` of a request wants it."""
+        return {"upload": self.upload}
+
+
+class ManifestModel(_Answer):
+    """The model of a manifest; ``weights_sha256`` has a hash for each component and ``combined``."""
+
+    name: str
+    weights_sha256: dict[str, str]
+    device: str = ""
+    dtype: str = ""
+
+
+class Manifest(_Answer):
+    """All that it takes to make a video again; ``frames_sha256`` says whether it is the same one."""
+
+    format: str
+    request: dict[str, Any] = Field(repr=False)
+    model: ManifestModel
+    versions: dict[str, str]
+    frames_sha256: str
+
+
 class Animation(_Answer):
     """An animated picture in ``format``, such as ``webp``."""
 
@@ -142,12 +228,15 @@ class Estimate(_Answer):
 
 
 class Preview(_Answer):
-    """What the network would be told: ``points`` [entity][frame] (x, y) and ``radii``, in pixels."""
+    """What the network would be told, in pixels of the video: ``points`` [entity][frame] (x, y) and ``radii``
+    [entity][frame]."""
 
     animation: Animation
+    width: int = 0
+    height: int = 0
     num_frames: int
     points: tuple[tuple[Point, ...], ...] = Field(repr=False)
-    radii: Any = None
+    radii: tuple[tuple[float, ...], ...] = Field(default=(), repr=False)
     warnings: tuple[JobWarning, ...] = ()
     estimate: Estimate = Estimate()
 
@@ -158,10 +247,17 @@ class Mask(_Answer):
     content: Base64Bytes = Field(alias="base64", repr=False)
 
 
+class Rle(_Answer):
+    """COCO run lengths, column by column; ``size`` is (height, width)."""
+
+    size: tuple[int, int]
+    counts: tuple[int, ...] = Field(repr=False)
+
+
 class Segment(_Answer):
-    """A mask found by points or a box: a PNG, and the same as COCO run lengths."""
+    """A mask found by points or a box: a PNG, and the same as COCO run lengths; ``score`` estimates its IoU."""
 
     mask: Mask
-    rle: Any = Field(default=None, repr=False)
+    rle: Rle | None = Field(default=None, repr=False)
     score: float | None = None
     engine: str = ""

@@ -99,7 +99,8 @@ class Service:
                 parts = urlsplit(self.path)
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                body = json.loads(content) if content else None
+                is_json = headers.get("content-type", "").startswith("application/json")
+                body = json.loads(content) if content and is_json else content or None
                 query = dict(parse_qsl(parts.query))
                 reply = service._reply(Seen(self.command, parts.path, query, headers, body))
                 match reply:
@@ -110,7 +111,7 @@ class Service:
                     case _:
                         self._break()
 
-            do_GET = do_POST = do_DELETE = answer  # noqa: N815 - names of the base class
+            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - names of the base class
 
             def _send(self, answer: Answer) -> None:
                 content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
@@ -190,3 +191,32 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Answer:
 def event(data: dict[str, Any], name: str = "snapshot") -> bytes:
     """One server-sent event."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+SPEC = {"image": {"base64": "aW1hZ2U="}, "entities": []}
+QUEUED = Answer(job(), 202)
+DONE = job("succeeded")
+BUSY = problem(503, "queue_full", "Later.", headers={"Retry-After": "7"})
+CARD = {
+    "name": "tiny",
+    "width": 192,
+    "height": 128,
+    "num_frames": 14,
+    "max_frames": 25,
+    "num_inference_steps": 8,
+    "max_inference_steps": 50,
+    "fps": 7,
+    "licences": ["Apache-2.0"],
+    "weights_sha256": "ab" * 32,
+    "max_pixels": 331776,
+}
+
+MANIFEST: dict[str, Any] = {
+    "format": "draganything.manifest.v1",
+    "request": {"seed": 7, "entities": []},
+    "model": {"name": "tiny", "weights_sha256": {"combined": "ab" * 32}, "device": "cpu", "dtype": "float32"},
+    "versions": {"python": "3.11.9", "torch": "2.13.0"},
+    "frames_sha256": "ef" * 32,
+    "artifacts": {},
+    "timings_s": {"denoising": 1.5},
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -107,6 +108,16 @@ def test_what_is_learned(redis: Redis, store: Store) -> None:
     (other,) = pace.costs("tiny", [double]) or []
     assert other.denoising == pytest.approx(3 * cost.denoising), "twice the pixels, three steps instead of two"
     assert pace.costs("other", [size]) is None
+    (all_four,) = pace.costs("tiny", [replace(size, videos=4)]) or []
+    assert (all_four.denoising, all_four.after) == (4 * cost.denoising, 4 * cost.after)
+
+
+def test_the_best_of_several_teaches_what_one_takes(redis: Redis, store: Store) -> None:
+    pace, record = Pace(redis), record_one(store, num_inference_steps=2, best_of=4)
+    assert record.progress.steps == 8
+    pace.learn(record, TIMINGS)
+    assert pace.costs("tiny", [Size.of(record)]) == [Cost(1.0, 4.0, 2.0)]
+    assert pace.costs("tiny", [replace(Size.of(record), videos=1)]) == [Cost(1.0, 1.0, 0.5)]
 
 
 def test_a_running_job_is_never_overdue() -> None:

@@ -200,3 +200,27 @@ def test_the_fitted_size_is_the_best_of_all(image: tuple[int, int], native: tupl
     width, height = card.fit(*image)
     assert width * height <= budget
     assert misfit(width, height) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(("frames", "out"), [(7, [0, 1, 2, 3, 2, 1, 0]), (8, [0, 1, 2, 3, 3, 2, 1, 0]), (1, [0])])
+def test_a_loop_goes_out_and_back(frames: int, out: list[int]) -> None:
+    made = accepted(loop=True, num_frames=frames, entities=[entity((10, 30), (40, 30)) | {"scale": {"end": 4}}])
+    assert track(made).tolist() == [[10 + 10 * step, 30] for step in out]
+    assert made.spec.entities[0].scale == [1 + step for step in out]
+
+
+def test_a_closed_path_loops_by_going_round_once() -> None:
+    square = entity((10, 10), (30, 10), (30, 30), (10, 30), (10, 10))
+    assert (track(accepted(loop=True, entities=[square])) == track(accepted(entities=[square]))).all()
+
+
+def test_the_camera_of_a_loop_comes_back_too() -> None:
+    move = {"pan": [20, 0], "zoom": 2.0}
+    held, closed = entity((20, 20)), entity((10, 10), (30, 10), (10, 10))
+    made = accepted(loop=True, hold_background=True, camera=move, entities=[held, closed])
+    for index in range(3):
+        points = track(made, index)
+        assert (points[0] == points[-1]).all()
+    there = accepted(num_frames=3, camera=move, entities=[held])
+    assert track(made, 1)[:3].tolist() == track(there).tolist()
+    assert track(made, 1)[3].tolist() == track(there)[1].tolist()

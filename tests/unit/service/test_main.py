@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import pytest
-import uvicorn
 
 from jobs.settings import Settings
 from service import main
@@ -17,7 +16,12 @@ from service import main
 def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What uvicorn was told, instead of serving for ever."""
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(uvicorn, "run", lambda _, **options: told.append(options))
+
+    def run(server: main.Server) -> None:
+        told.append(vars(server.config))
+        server.started = True
+
+    monkeypatch.setattr(main.Server, "run", run)
     monkeypatch.setattr(main, "configure_logs", lambda _: None)
     return told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ import torch
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from evaluation.tracking import Bools, Floats, Frames
 from jobs import queue
 from jobs.eta import Pace, Size
 from jobs.registry import Registry
@@ -200,6 +202,89 @@ def test_frames_are_what_the_pipeline_makes(pipeline: DragAnythingPipeline, rend
         max_guidance_scale=spec.max_guidance_scale,
     ).frames
     assert rendered.manifest["frames_sha256"] == hashlib.sha256(frames.tobytes()).hexdigest()
+
+
+def test_the_video_is_scored(rendered: Rendered) -> None:
+    scores = rendered.result.scores
+    assert scores is not None
+    assert scores.tracker == "flow"
+    assert [entity.label for entity in scores.entities] == ["square"]
+    assert scores.objmc_px_still == pytest.approx(math.hypot(12, 8) / 2, abs=1e-3)
+    assert scores.anchor_drift_px is None
+    assert rendered.manifest["scores"] == scores.model_dump(mode="json")
+    assert rendered.result.candidates == []
+
+
+class Script:
+    """A tracker that sees entities go a share of the asked way, another one in each video; None is a failure."""
+
+    name = "script"
+
+    def __init__(self, *shares: float | None) -> None:
+        self.shares = iter(shares)
+
+    def track(self, frames: Frames, masks: Bools, points: Floats) -> tuple[Floats, Bools]:
+        share = next(self.shares)
+        if share is None:
+            raise RuntimeError
+        time = np.arange(len(frames))[None, :, None]
+        return points[:, None] + time * (12 * share, 8 * share), np.ones((len(masks), len(frames)), bool)
+
+
+def tracked_by(bench: Bench, tracker: Script) -> None:
+    arguments = (bench.redis, bench.storage, bench.settings, bench.pulse, bench.drained, tracker)
+    bench.executor = Executor({"tiny": bench.pipeline}, *arguments)
+
+
+def test_a_tracker_that_fails_costs_the_scores_alone(bench: Bench) -> None:
+    tracked_by(bench, Script(None))
+    record = bench.render()
+    assert record.status is Status.SUCCEEDED
+    assert record.result is not None
+    assert record.result.scores is None
+    assert bench.manifest(record)["scores"] is None
+
+
+def test_the_best_of_several_is_the_result_and_each_is_what_its_seed_makes_alone(bench: Bench) -> None:
+    tracked_by(bench, Script(0.0, None, 1.0, 5.0, None))
+    first = 2**63 - 2  # behind the last seed comes 0
+    record = bench.render(best_of=4, seed=first)
+    result = record.result
+    assert result is not None
+    assert [one.seed for one in result.candidates] == [0, first, 1, first + 1]
+    assert [one.scores and one.scores.objmc_px for one in result.candidates] == [
+        pytest.approx(0, abs=1e-3),
+        pytest.approx(7.211, abs=1e-3),
+        pytest.approx(4 * 7.211, abs=5e-3),
+        None,
+    ]
+    assert (result.seed, result.scores) == (0, result.candidates[0].scores)
+    names = ["video", "candidate-2", "candidate-3", "candidate-4"]
+    assert [one.artifact for one in result.candidates] == names
+    assert set(result.artifacts) == {*names, "poster", "overlay", "manifest"}
+    assert len({result.artifacts[name].sha256 for name in names}) == 4
+    assert (record.progress.step, record.progress.steps) == (4, 4)
+
+    alone = bench.render(seed=0)
+    assert alone.result is not None
+    assert alone.result.artifacts["video"].sha256 == result.artifacts["video"].sha256
+    made, again = bench.manifest(record), bench.manifest(alone)
+    assert made["frames_sha256"] == again["frames_sha256"]
+    assert (made["request"]["seed"], made["request"]["best_of"]) == (0, 1)
+
+
+def test_candidates_stop_within_a_step(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def cancel_the_second() -> None:
+        begun.append(1)
+        if len(begun) == 2:
+            bench.store.cancel(job_id)
+
+    at_step(monkeypatch, bench, 0, cancel_the_second)
+    job_id = submit(bench.store, bench.storage, best_of=3)
+    assert bench.run(job_id).status is Status.CANCELED
+    assert len(begun) == 2
 
 
 @pytest.mark.parametrize("ended", ["canceled", "held by another"])

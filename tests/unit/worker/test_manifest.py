@@ -5,10 +5,11 @@ import json
 
 import numpy as np
 
+from jobs.manifest import FORMAT, Manifest
 from jobs.spec import JobSpec
 from model.presets import Defaults, ModelCard
 from tests.unit.jobs.specs import make_result, make_spec
-from worker.manifest import FORMAT, manifest
+from worker.manifest import manifest
 
 CARD = ModelCard(
     name="tiny",
@@ -29,6 +30,7 @@ def test_everything_that_decides_the_frames() -> None:
     document = json.loads(manifest(spec, CARD, frames, artifacts, {"denoising": 1.5}))
 
     assert document["format"] == FORMAT
+    assert Manifest.model_validate(document).request == spec
     assert JobSpec.model_validate(document["request"]) == spec
     assert document["model"]["weights_sha256"] == CARD.weights_sha256
     assert {"name", "device", "dtype", "licences"} < set(document["model"])

@@ -1,0 +1,457 @@
+"""The studio in a real browser, on the real service. Whatever the browser complains of fails the test."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+from jobs.errors import DragAnythingError
+from local.stack import Stack
+from model import trajectory
+from service.pages import kinds, remedy
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+WAIT_S = 60.0
+ROCKET = (225, 130)
+SMALL = {"Frames": 3, "Steps": 2, "Width": 64, "Height": 64, "Seed": 7}
+SLOW = SMALL | {"Frames": 14, "Steps": 50}
+
+expect.set_options(timeout=WAIT_S * 1000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--no-proxy-server"])
+        yield browser
+        browser.close()
+
+
+class Studio:
+    """The page as its user handles it."""
+
+    def __init__(self, page: Page, base_url: str) -> None:
+        self.page = page
+        self.base_url = base_url
+        self.complaints: list[str] = []
+        self.forgiven: str | None = None
+        page.set_default_timeout(WAIT_S * 1000)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: self._hear(said.type, said.text))
+        page.goto(base_url)
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") and not (self.forgiven and re.search(self.forgiven, text)):
+            self.complaints.append(text)
+
+    def ask(self, expression: str) -> Any:
+        """The value of an expression of the page."""
+        return self.page.evaluate(expression)
+
+    def until(self, expression: str) -> None:
+        """Wait for what nothing on the page shows."""
+        for _ in range(int(WAIT_S * 20)):
+            if self.ask(f"Boolean({expression})"):
+                return
+            self.page.wait_for_timeout(50)
+        raise TimeoutError(expression)
+
+    def open_example(self, name: str = "quickstart") -> None:
+        self.page.locator(f"[data-example={name}]").click()
+        self.until("studio.canvas.bitmap")
+        expect(self.page.locator("#generate")).to_be_visible()
+
+    def open_file(self, path: Path) -> None:
+        self.page.set_input_files("#file", path)
+
+    def at(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Where a point of the picture is on the screen."""
+        box = self.page.locator("#canvas").bounding_box()
+        assert box
+        x, y = self.ask(f"studio.canvas.toScreen({list(point)})")
+        return box["x"] + x, box["y"] + y
+
+    def click(self, point: tuple[float, float], key: str | None = None) -> None:
+        if key:
+            self.page.keyboard.down(key)
+        self.page.mouse.click(*self.at(point))
+        if key:
+            self.page.keyboard.up(key)
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.at(points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(point), steps=4)
+        self.page.mouse.up()
+
+    def draw_rocket(self) -> None:
+        """One gesture: a path from the rocket upwards, and the rocket is found."""
+        self.open_example()
+        self.drag(ROCKET, (225, 80), (280, 40))
+        self.until("studio.store.selected?.mask")
+        expect(self.page.locator("[data-entity=rocket]")).to_be_visible()
+
+    def set_video(self, values: dict[str, int]) -> None:
+        self.page.get_by_text("Video settings").click()
+        for label, value in values.items():
+            field = self.page.get_by_label(label, exact=True)
+            field.fill(str(value))
+            field.press("Tab")
+        self.until(f"studio.preview.frames === {values['Frames']}")
+
+    def generate(self) -> None:
+        self.page.get_by_role("button", name="Generate").click()
+        self.until("studio.jobs.current")
+
+    def entities(self) -> list[dict[str, Any]]:
+        found = self.ask(
+            "studio.store.doc.entities.map(({label, path, mask, still}) =>"
+            " ({label, path, still, pixels: mask ? mask.bits.reduce((n, bit) => n + bit, 0) : 0}))"
+        )
+        return cast("list[dict[str, Any]]", found)
+
+    def request(self) -> dict[str, Any]:
+        """The body that would be sent now."""
+        return cast("dict[str, Any]", self.ask("studio.preview.request(studio.store.doc)"))
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name)
+
+
+@pytest.fixture
+def open_studio(browser: Browser, live_stack: Stack) -> Iterator[Callable[..., Studio]]:
+    opened = []
+
+    def open_one(**options: Any) -> Studio:
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        opened.append(Studio(context.new_page(), live_stack.base_url))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.page.context.close()
+    assert [one.complaints for one in opened] == [[] for _ in opened]
+
+
+@pytest.fixture
+def studio(open_studio: Callable[..., Studio]) -> Studio:
+    return open_studio()
+
+
+def test_a_rocket_is_drawn_rendered_and_kept(studio: Studio) -> None:
+    page = studio.page
+    studio.draw_rocket()
+    (rocket,) = studio.entities()
+    assert rocket["label"] == "rocket"
+    assert rocket["path"][0] == pytest.approx(ROCKET, abs=1)
+    assert rocket["path"][-1] == pytest.approx((280, 40), abs=1)
+    assert 2 <= len(rocket["path"]) <= 5
+
+    studio.button("Undo").click()
+    assert studio.entities() == []
+    studio.button("Redo").click()
+    assert studio.entities() == [rocket]
+
+    page.locator("#scrub").fill("9")
+    assert studio.ask("studio.store.ui.frame") == 9
+    expect(page.locator("#overlay")).to_be_enabled()
+    page.locator("#overlay").click()
+    studio.until("studio.preview.shown.frames.length === 14")
+
+    studio.set_video(SMALL)
+    studio.generate()
+    address = page.url
+    assert "?job=" in address
+    expect(page.get_by_role("progressbar", name="Progress").or_(page.locator("video"))).to_be_visible()
+    page.reload()
+    assert page.url == address
+    video = page.locator("video")
+    expect(video).to_be_visible()
+    assert studio.entities() == [rocket]
+    studio.until("document.querySelector('video').readyState >= 2")
+
+    studio.button("Next frame of the video").click()
+    studio.until("document.querySelector('video').paused")
+    expect(page.locator("#video-frame")).to_have_text(re.compile(r"[012] / 2"))
+    with page.expect_download() as download:
+        page.locator("[data-artifact=video]").click()
+    assert download.value.path().read_bytes()[4:8] == b"ftyp"
+    manifest = studio.ask("fetch('/v1/jobs/' + studio.jobs.current.id).then((answer) => answer.json())")
+    assert (manifest["result"]["seed"], manifest["result"]["num_frames"]) == (7, 3)
+
+    studio.button("Videos").click()
+    expect(page.locator(".card").first).to_contain_text("Seed 7")
+    page.keyboard.press("Escape")
+    studio.button("Close the video").click()
+    expect(video).to_be_hidden()
+    assert "job=" not in page.url
+
+
+def test_a_job_is_canceled_and_the_drawing_stays(studio: Studio) -> None:
+    studio.draw_rocket()
+    studio.set_video(SLOW)
+    studio.generate()
+    studio.button("Cancel").click()
+    expect(studio.page.get_by_text("You stopped it.")).to_be_visible()
+    assert [entity["label"] for entity in studio.entities()] == ["rocket"]
+    expect(studio.page.locator("#generate")).to_be_enabled()
+
+
+def test_the_four_variations_are_one_batch(studio: Studio) -> None:
+    studio.draw_rocket()
+    studio.set_video(SMALL)
+    studio.generate()
+    studio.button("Four variations").click()
+    expect(studio.page.get_by_text("Choose one.")).to_be_visible()
+    cards = studio.page.locator(".card b")
+    expect(cards).to_have_count(4)
+    assert len(set(cards.all_text_contents())) == 4
+    cards.nth(1).click()
+    expect(studio.page.locator("video")).to_be_visible()
+    assert studio.ask("studio.jobs.current.result.seed") == int(cards.nth(1).text_content()[5:] or 0)  # type: ignore[index]
+
+
+@pytest.fixture
+def square(tmp_path: Path) -> Path:
+    """A red square from (60, 40) to (120, 100) on grey."""
+    image = Image.new("RGB", (240, 160), "#888")
+    ImageDraw.Draw(image).rectangle((60, 40, 119, 99), fill="#c22")
+    image.save(tmp_path / "square.png")
+    return tmp_path / "square.png"
+
+
+def test_an_own_picture_is_segmented_brushed_and_sent_as_it_is_seen(studio: Studio, square: Path) -> None:
+    page = studio.page
+    studio.open_file(square)
+    studio.until("studio.canvas.bitmap")
+    with page.expect_response("**/v1/segment") as answer:
+        studio.click((90, 70))
+    assert answer.value.ok
+    studio.until("studio.store.selected?.mask")
+    (entity,) = studio.entities()
+    assert entity["pixels"] == pytest.approx(3600, rel=0.1)
+
+    page.keyboard.press("e")
+    studio.drag((50, 70), (130, 70))
+    erased = studio.entities()[0]["pixels"]
+    assert erased < entity["pixels"] - 600
+    page.keyboard.press("b")
+    studio.drag((150, 70), (150, 90))
+    assert studio.entities()[0]["pixels"] > erased + 400
+    for _ in range(2):
+        page.keyboard.press("Control+z")
+    assert studio.entities()[0] == entity
+
+    page.keyboard.press("p")
+    for point in ((90, 70), (150, 70), (150, 120)):
+        studio.click(point)
+    page.keyboard.press("Enter")
+    page.keyboard.press("v")
+    path = studio.entities()[0]["path"]
+    assert np.allclose(path, [(90, 70), (150, 70), (150, 120)], atol=0.5)
+    studio.drag((150, 70), (170, 60))
+    assert studio.entities()[0]["path"][1] == pytest.approx((170, 60), abs=1)
+    page.keyboard.press("Delete")
+    assert len(studio.entities()[0]["path"]) == 2
+
+    studio.click((200, 30))
+    studio.until("studio.store.doc.entities[1]?.mask")
+    page.keyboard.press("a")
+    studio.click((200, 30))
+    assert [one["still"] for one in studio.entities()] == [False, True]
+
+    before = studio.request()
+    page.mouse.move(*studio.at((100, 100)))
+    page.mouse.wheel(0, -300)
+    page.keyboard.press("h")
+    studio.drag((100, 100), (60, 60))
+    assert studio.request() == before
+    assert before["entities"][0]["trajectory"]["points"] == [
+        pytest.approx(p, abs=1) for p in ((90, 70), (150, 120))
+    ]
+    assert len(before["entities"][1]["trajectory"]["points"]) == 1
+    live = httpx.post(f"{studio.base_url}/v1/preview", json=before, timeout=WAIT_S)
+    assert live.status_code == 200, live.text
+
+
+def test_warnings_and_errors_stand_where_they_belong(studio: Studio) -> None:
+    page = studio.page
+    studio.draw_rocket()
+    studio.drag((225, 200), (225, 100), (440, 4))  # its disc leaves the picture, or nearly
+    page.evaluate("studio.store.entity(studio.store.ui.selected, () => ({path: [[225, 130], [900, 130]]}))")
+    expect(page.locator("[data-entity=rocket] .warning")).to_contain_text("image")
+    page.locator("#tools [data-tool=brush]").click()
+    page.evaluate(
+        "studio.store.commit(({entities}) => ({entities: entities.map((one) => ({...one, mask: null}))}))"
+    )
+    expect(page.locator("#generate")).to_be_disabled()
+    expect(page.locator("#start")).to_contain_text("no outline yet")
+
+
+def test_the_maths_of_paths_is_the_server_s(studio: Studio) -> None:
+    random = np.random.default_rng(3)
+    easings = ["linear", "ease_in", "ease_out", "ease_in_out"]
+    module = "import('/studio/tracks.js')"
+    for count in (1, 2, 3, 7):
+        points = random.uniform(-50, 500, (count, 2))
+        points[-1] = points[0] if count == 3 else points[-1]
+        for frames, start, end in ((14, 0, 13), (9, 2, 6), (2, 0, 1)):
+            for easing in easings:
+                options: dict[str, Any] = {"easing": easing, "start": start, "end": end}
+                each = None
+                if count == 7:
+                    each = [easings[i % 4] for i in range(count - 1)]
+                    options["easings"] = each
+                ours = studio.ask(
+                    f"{module}.then((it) => it.resample({points.tolist()}, {frames}, {json.dumps(options)}))"
+                )
+                theirs = trajectory.resample(
+                    points,
+                    frames,
+                    easing=easing,
+                    easings=each,
+                    start_frame=start,
+                    end_frame=end,  # type: ignore[arg-type]
+                )
+                np.testing.assert_allclose(ours, theirs, atol=1e-9)
+    track = random.uniform(0, 300, (14, 2))
+    move: dict[str, Any] = {"pan": [30, -12], "zoom": 1.3, "roll": 15, "easing": "ease_in"}
+    ours = studio.ask(f"{module}.then((it) => it.follow({track.tolist()}, [320, 200], {json.dumps(move)}))")
+    np.testing.assert_allclose(ours, trajectory.camera(track, (320, 200), **move), atol=1e-9)
+    line = np.stack([np.linspace(0, 300, 200), 40 * np.sin(np.linspace(0, 6, 200))], axis=1)
+    simple = studio.ask(f"{module}.then((it) => it.simplify({line.tolist()}, 1.5))")
+    far = studio.ask(
+        f"{module}.then((it) => Math.max(...{line.tolist()}.map((p) => it.nearest(p, {simple}).distance)))"
+    )
+    assert len(simple) < 20
+    assert far <= 1.5
+
+
+def test_a_wrong_file_is_refused_where_it_was_picked(studio: Studio, tmp_path: Path) -> None:
+    wrong = tmp_path / "notes.png"
+    wrong.write_text("not a picture")
+    studio.open_file(wrong)
+    expect(studio.page.locator("#pick-error")).to_contain_text("notes.png can not be read as a picture")
+    studio.draw_rocket()
+    studio.open_file(wrong)
+    expect(studio.page.locator("#notices")).to_contain_text("can not be read")
+    assert len(studio.entities()) == 1
+
+
+def test_a_lost_server_costs_no_drawing(studio: Studio) -> None:
+    page = studio.page
+    studio.draw_rocket()
+    studio.until("studio.preview.shown")
+    studio.forgiven = r"Failed to load resource|ERR_"
+    page.route("**/v1/**", lambda route: route.abort())
+    studio.button("Generate").click()
+    expect(page.locator("#start .error")).to_contain_text("The server does not answer")
+    drawn = studio.entities()
+    page.wait_for_timeout(500)  # the drawing is saved a moment after the last change
+    page.reload()
+    studio.until("studio.store.doc.image")
+    assert studio.entities() == drawn
+    page.unroute("**/v1/**")
+    page.goto(f"{studio.base_url}/?job=01a000000000000000000000000000ff")
+    expect(page.locator("#result")).to_contain_text("This video is gone")
+    assert studio.entities() == drawn
+
+
+def test_a_key_is_asked_for_and_sent(studio: Studio) -> None:
+    page = studio.page
+    problem = {"title": "No valid key", "status": 401, "code": "unauthorized", "detail": "Send a key."}
+
+    def guard(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer da_right":
+            route.continue_()
+        else:
+            route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(problem))
+
+    studio.forgiven = "401"
+    page.route("**/v1/**", guard)
+    page.reload()
+    field = page.get_by_label("This server asks for an API key")
+    field.fill("da_wrong")
+    field.press("Enter")
+    again = page.get_by_label("This key does not work")
+    again.fill("da_right")
+    again.press("Enter")
+    studio.until("studio.preview.card")
+    expect(page.locator("#notices")).to_be_empty()
+    assert studio.ask("Object.values(localStorage).join().includes('da_right')") is False
+
+
+def test_all_of_it_can_be_named_read_and_reached(open_studio: Callable[..., Studio]) -> None:
+    for scheme in ("light", "dark"):
+        studio = open_studio(color_scheme=scheme)
+        studio.draw_rocket()
+        studio.page.get_by_text("Video settings").click()
+        studio.button("Help").click()
+        assert studio.ask(_NAMELESS) == []
+        assert studio.ask(_PALE) == []
+    page = studio.page
+    page.keyboard.press("Escape")
+    page.locator("#canvas").focus()
+    for key in ("ArrowRight", "ArrowUp", "n"):  # a path without a mouse
+        page.keyboard.press(key)
+    assert len(studio.entities()[0]["path"]) > 2
+
+
+_NAMELESS = """[...document.querySelectorAll('button, input, select, a, canvas, progress')].filter((one) =>
+  one.checkVisibility() && !(one.getAttribute('aria-label') || one.labels?.length || one.textContent.trim()))
+  .map((one) => one.outerHTML)"""
+"""What has no name for those who hear the page."""
+_PALE = """(() => {
+  const parse = (css) => css.match(/[\\d.]+/g).map(Number);
+  const light = (css) => parse(css).slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (one) => {
+    const css = getComputedStyle(one).backgroundColor;
+    return parse(css)[3] === 0 && one.parentElement ? ground(one.parentElement) : css;
+  };
+  const own = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  return [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && own(one) && !one.disabled)
+    .map((one) => [one, [light(getComputedStyle(one).color), light(ground(one))].toSorted((a, b) => b - a)])
+    .filter(([, [high, low]]) => (high + 0.05) / (low + 0.05) < 4.5).map(([one]) => one.outerHTML.slice(0, 200));
+})()"""
+"""Texts with less contrast than WCAG 2.2 AA (1.4.3) asks for."""
+
+
+def test_pages_are_strict_and_cached(live_stack: Stack) -> None:
+    with httpx.Client(base_url=live_stack.base_url) as client:
+        for path in ("/", "/studio/main.js", "/problems", "/studio/examples/quickstart/image.jpg"):
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("default-src 'self'; ")
+            assert "unsafe" not in policy
+            assert live_stack.seaweed.settings()["s3_endpoint"] in policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            again = client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        for path in ("/studio/nothing.js", "/studio/../pages.py", "/studio/%2e%2e/pages.py"):
+            assert client.get(path).status_code == 404
+        page = client.get("/problems").text
+        assert not re.search(
+            r"<(style|script)\b|\son\w+=|\sstyle=", page + client.get("/").text.replace(_MAIN, "")
+        )
+    for kind in kinds(DragAnythingError):
+        assert f'id="{kind.code}"' in page
+        assert len(remedy(kind)) > 20
+
+
+_MAIN = '<script type="module" src="studio/main.js">'
