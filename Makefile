@@ -2,7 +2,7 @@
 SHELL := bash
 BIN := .venv/bin
 
-.PHONY: help setup setup-dev demo up test chaos lint types proto bench lock clean
+.PHONY: help setup setup-dev demo up test chaos lint types proto audit bench lock clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,9 @@ proto: setup-dev ## Generate the gRPC stubs in proto/gen again
 
 types: setup-dev ## Strict type check
 	$(BIN)/mypy
+
+audit: setup-dev ## Known vulnerabilities of the pinned dependencies
+	@scripts/audit
 
 bench: setup ## The figures of docs/performance.md, measured on this machine
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.service

@@ -1,7 +1,7 @@
 """How well a video did what was asked: ObjMC and what belongs to it, from asked and tracked points. numpy only.
 
 All distances are pixels. ObjMC (MotionCtrl, arXiv 2312.03641) is the mean distance of the tracked points to the
-asked ones; here over the frames in which the tracker sees the entity.
+asked ones; here over the frames in which the tracker sees the entity, without the first one, which is given.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ def score(asked: Floats, tracked: Floats, visible: Bools, spreads: Floats) -> li
 
 
 def _score(asked: Floats, tracked: Floats, visible: Bools, spread: float) -> Score:
-    distances = np.linalg.norm(tracked - asked, axis=1)[visible]
-    away = np.linalg.norm(asked - asked[0], axis=1)
+    later = slice(int(len(asked) > 1), None)
+    visible = visible[later]
+    distances = np.linalg.norm(tracked - asked, axis=1)[later][visible]
+    away = np.linalg.norm(asked - asked[0], axis=1)[later]
     objmc = float(distances.mean()) if len(distances) else None
     return Score(
         objmc_px=objmc,

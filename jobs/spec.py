@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Strict, Tag, model_validator
 
-Point = tuple[FiniteFloat, FiniteFloat]
+AnyList = Strict(False)
+"""On a tuple: JSON has lists."""
+Point = Annotated[tuple[FiniteFloat, FiniteFloat], AnyList]
+Box = Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat], AnyList]
 Shift = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
 Easing = Literal["linear", "ease_in", "ease_out", "ease_in_out"]
 Control = Literal["entity", "point"]
@@ -33,8 +36,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Base64 = Annotated[str, Field(min_length=1, description="standard base64, without a data: prefix")]
 
 
-class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Schema(BaseModel):
+    """What comes from outside: no field that is not known, no text for a number, no number for a truth value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _exactly_one(model: BaseModel, *names: str) -> None:
@@ -43,7 +48,7 @@ def _exactly_one(model: BaseModel, *names: str) -> None:
         raise ValueError(f"give exactly one of {', '.join(names)}" + (f", not {given}" if given else ""))
 
 
-class ImageSource(_Schema):
+class ImageSource(Schema):
     """The first frame: PNG, JPEG or WebP, at most 20 MB and 40 megapixels; EXIF orientation is applied."""
 
     base64: Base64 | None = None
@@ -56,10 +61,10 @@ class ImageSource(_Schema):
         return self
 
 
-class Rle(_Schema):
+class Rle(Schema):
     """A COCO run-length mask, column-major: ``counts`` plain or in COCO's compressed text form."""
 
-    size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    size: Annotated[tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]], AnyList]
     counts: Annotated[
         Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_RUNS, fail_fast=True), Tag(RLE_FORMS[0])]
         | Annotated[str, Field(max_length=MAX_RUNS), Tag(RLE_FORMS[1])],
@@ -67,13 +72,13 @@ class Rle(_Schema):
     ]
 
 
-class MaskSource(_Schema):
+class MaskSource(Schema):
     """Where an entity is in the submitted image; a mask has the image's own size."""
 
     base64: Base64 | None = None
     rle: Rle | None = None
     polygon: Annotated[list[Point], Field(min_length=3, max_length=MAX_POINTS, fail_fast=True)] | None = None
-    box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+    box: Box | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -81,7 +86,7 @@ class MaskSource(_Schema):
         return self
 
 
-class Trajectory(_Schema):
+class Trajectory(Schema):
     """The path of an entity's disc, in pixels of the submitted image (x right, y down) or normalized 0..1."""
 
     points: Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS, fail_fast=True)]
@@ -101,14 +106,14 @@ class Trajectory(_Schema):
         return self
 
 
-class Scale(_Schema):
+class Scale(Schema):
     """The factor on the disc's radius at the first and the last frame."""
 
     start: Annotated[FiniteFloat, Field(gt=0, le=10)] = 1.0
     end: Annotated[FiniteFloat, Field(gt=0, le=10)] = 1.0
 
 
-class EntityRequest(_Schema):
+class EntityRequest(Schema):
     """One thing that moves, or holds still."""
 
     label: Annotated[str, Field(max_length=100)] | None = None
@@ -118,16 +123,16 @@ class EntityRequest(_Schema):
     control: Control = "entity"
 
 
-class Camera(_Schema):
+class Camera(Schema):
     """A move of the whole picture, reached at the last frame: pixels, factor and degrees."""
 
-    pan: tuple[Shift, Shift] = (0.0, 0.0)
+    pan: Annotated[tuple[Shift, Shift], AnyList] = (0.0, 0.0)
     zoom: Annotated[FiniteFloat, Field(gt=0, le=10)] = 1.0
     roll: Annotated[FiniteFloat, Field(ge=-360, le=360)] = 0.0
     easing: Easing = "linear"
 
 
-class Output(_Schema):
+class Output(Schema):
     """The files wanted."""
 
     format: Format = "mp4"
@@ -136,14 +141,14 @@ class Output(_Schema):
     frames: bool = False
 
 
-class Webhook(_Schema):
+class Webhook(Schema):
     """An address that is told of the job's end."""
 
     url: str
     events: Annotated[list[WebhookEvent], Field(min_length=1)] | None = None
 
 
-class GenerateRequest(_Schema):
+class GenerateRequest(Schema):
     """A job as a user writes it."""
 
     image: ImageSource
@@ -196,7 +201,7 @@ class GenerateRequest(_Schema):
         return self
 
 
-class BatchRequest(_Schema):
+class BatchRequest(Schema):
     """Several jobs at once: ``requests`` as they are, or ``request`` once for each of ``seeds``."""
 
     requests: Annotated[list[GenerateRequest], Field(min_length=1, max_length=MAX_BATCH)] | None = None
@@ -213,7 +218,7 @@ class BatchRequest(_Schema):
         return self
 
 
-class Blob(_Schema):
+class Blob(Schema):
     """An input that is stored: its object key, the SHA-256 of its bytes, and the picture's size in pixels."""
 
     key: str
@@ -222,7 +227,7 @@ class Blob(_Schema):
     height: int
 
 
-class EntityTrack(_Schema):
+class EntityTrack(Schema):
     """One entity resolved: ``points`` has one (x, y) per frame, in pixels of the submitted image."""
 
     label: str
@@ -232,7 +237,7 @@ class EntityTrack(_Schema):
     control: Control = "entity"
 
 
-class JobSpec(_Schema):
+class JobSpec(Schema):
     """A job with every value set."""
 
     model: str

@@ -110,7 +110,7 @@ class EntityScores(BaseModel):
     label: str
     objmc_px: float | None = Field(
         description="Distance of the tracked point to the asked one, over frames in which the entity is seen;"
-        " null where it never is."
+        " null where it never is after the first, which is given and does not count."
     )
     objmc_px_still: float = Field(description="The same in a video in which nothing moves.")
     anchor_drift_px: float | None = Field(

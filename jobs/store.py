@@ -219,6 +219,10 @@ class Store:
         """How many jobs wait for a model."""
         return self.redis.zcard(f"da:queued:{model}")
 
+    def count_running(self) -> int:
+        """How many jobs a worker holds."""
+        return self.redis.zcard("da:running")
+
     def queued(self, model: str) -> list[str]:
         """The ids that wait for a model, in order."""
         return [i.decode() for i in cast("list[bytes]", self.redis.zrange(f"da:queued:{model}", 0, -1))]

@@ -10,7 +10,20 @@ from fastapi import FastAPI
 
 from jobs.settings import Settings
 from jobs.settings import settings as process_settings
-from service import auth, batches, health, pages, preview, problems, replay, rest, segment, uploads, videos
+from service import (
+    auth,
+    batches,
+    health,
+    pages,
+    preview,
+    problems,
+    replay,
+    rest,
+    segment,
+    telemetry,
+    uploads,
+    videos,
+)
 from service.guards import BodyLimit, LoopbackGuard
 from service.rpc import open_rpc
 from service.state import open_doors
@@ -35,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.include_router(health.router)
     app.include_router(pages.router)
+    app.include_router(telemetry.router)
     app.include_router(rest.router)
     app.include_router(preview.router)
     app.include_router(segment.router)
@@ -51,5 +65,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         spare_keys="allowed_hosts" not in settings.model_fields_set,
     )
     app.add_middleware(auth.Gate)
-    app.add_middleware(videos.ErrorForm)  # outermost: it words the answers of the others
+    app.add_middleware(videos.ErrorForm)  # it words the answers of the others
+    app.add_middleware(telemetry.Stopwatch)
     return app

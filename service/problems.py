@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from jobs.errors import (
     BadRequest,
@@ -162,6 +163,12 @@ def _document(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
 
 
+def _methods(request: Request) -> set[str]:
+    """What an address takes, of all routes that match it: Starlette names those of the first one alone."""
+    matching = (route for route in request.app.router.routes if route.matches(request.scope)[0] != Match.NONE)
+    return {method for route in matching for method in getattr(route, "methods", ())}
+
+
 _PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 
 
@@ -174,9 +181,11 @@ def install(app: FastAPI) -> None:
         return answer(from_validation(error.errors(), error.body))
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         response = answer(_BY_STATUS[error.status_code])
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return response
 
     @app.exception_handler(DragAnythingError)

@@ -181,6 +181,19 @@ def _etag(record: Record, link_ttl_s: int) -> str:
 
 _EVENT = 'event: snapshot\ndata: {"id": "01a2…", "object": "job", "status": "running", …}\n\n: ping\n\n'
 
+_EVENTS = {
+    "type": "object",
+    "description": "one event",
+    "properties": {
+        "event": {"type": "string", "const": "snapshot"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": f"#/components/schemas/{JobView.__name__}"},
+        },
+    },
+}
+
 
 def _known(job_id: str, services: Services, sender: Sender) -> Record:
     """The record, looked up before a stream starts, while the answer can still be 404."""
@@ -193,7 +206,7 @@ def _known(job_id: str, services: Services, sender: Sender) -> Record:
     responses={
         200: {
             "description": "`event: snapshot` with a job as data, and comments that keep the connection alive",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
+            "content": {"text/event-stream": {"schema": _EVENTS, "example": _EVENT}},
         },
         **problems.responses(404, 503),
     },

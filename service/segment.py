@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
 from jobs.errors import FieldError
-from jobs.spec import ImageSource, Rle
+from jobs.spec import Box, ImageSource, Rle, Schema
 from service import problems, rest
 from service.auth import Sender
 from service.bodies import JsonRoute
@@ -28,11 +28,7 @@ EXAMPLE: dict[str, Any] = {"image": rest.EXAMPLE["image"], "points": [{"x": 24, 
 """The dark square of a grey picture."""
 
 
-class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Click(_Schema):
+class Click(Schema):
     """A pixel of the submitted image that belongs to what is meant (1), or does not (0)."""
 
     x: FiniteFloat
@@ -40,12 +36,12 @@ class Click(_Schema):
     label: Literal[0, 1] = 1
 
 
-class SegmentRequest(_Schema):
+class SegmentRequest(Schema):
     """What is meant: clicks, a box [x0, y0, x1, y1] that it fills, or both."""
 
     image: ImageSource
-    points: Annotated[list[Click], Field(max_length=MAX_CLICKS)] = []
-    box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+    points: Annotated[list[Click], Field(max_length=MAX_CLICKS, default_factory=list)]
+    box: Box | None = None
 
     @model_validator(mode="after")
     def _something_is_meant(self) -> Self:

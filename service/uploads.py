@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from jobs.errors import InvalidRequest, NotFound, TooLarge, UnsupportedMediaType
+from jobs.spec import Schema
 from jobs.storage import upload_key
 from jobs.store import new_id
 from service import limits, problems
@@ -24,10 +25,8 @@ router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPO
 MediaType = Literal["image/png", "image/jpeg", "image/webp"]
 
 
-class UploadRequest(BaseModel):
+class UploadRequest(Schema):
     """The file that is going to be put."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     content_type: MediaType
     bytes: Annotated[int, Field(gt=0, description="the file's exact length")]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, Strict, model_validator
 
 from jobs.errors import InvalidRequest
 from jobs.registry import Registry
-from jobs.spec import GenerateRequest, ImageSource
+from jobs.spec import GenerateRequest, ImageSource, Schema
 from service.forms import JSON_FIELDS
 
 PLACES = {
@@ -21,10 +21,8 @@ _SCHEMAS = "#/components/schemas/{model}"
 _JSON_TEXT = {"type": "string", "contentMediaType": "application/json"}
 
 
-class Reference(BaseModel):
+class Reference(Schema):
     """The image, by address (``https:`` or ``data:``) or by the id of an upload."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_url: str | None = None
     file_id: str | None = None
@@ -42,7 +40,7 @@ class VideoRequest(GenerateRequest):
     image: ImageSource | None = None  # type: ignore[assignment] # input_reference may take its place
     prompt: str | None = None
     input_reference: Reference | None = None
-    seconds: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    seconds: Annotated[FiniteFloat, Field(gt=0), Strict(False)] | None = None
     size: Annotated[str, Field(pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$", examples=["576x320"])] | None = None
 
     @model_validator(mode="after")

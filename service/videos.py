@@ -154,13 +154,13 @@ async def _read(request: Request, services: Doors) -> VideoRequest:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     match media_type:
         case "application/json":
-            raw = parse_json(await request.body())
+            raw, strict = parse_json(await request.body()), None
         case "multipart/form-data":
-            raw = await read_form(request, services.settings)
+            raw, strict = await read_form(request, services.settings), False
         case _:
             raise UnsupportedMediaType("Send the body as application/json or multipart/form-data.")
     try:
-        return VideoRequest.model_validate(raw)
+        return VideoRequest.model_validate(raw, strict=strict)
     except ValidationError as error:
         found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
         raise RequestValidationError(found, body=raw) from None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from starlette.testclient import TestClient
 
 from jobs.errors import DragAnythingError
 from jobs.settings import Settings
 from jobs.storage import Storage
+from jobs.store import Store
+from local.ports import HOST, choose
 from service.app import create_app
 from tests import doors
 
@@ -31,6 +34,48 @@ def test_not_ready_without_a_worker(client: TestClient, redis: Redis) -> None:
     assert answer.json()["checks"] == {"redis": "ok", "s3": "ok", "workers": "no worker is alive"}
     assert answer.json()["models"] == {"tiny": 0}
     assert client.get("/v1/models").json()["models"]  # jobs are still accepted
+
+
+def measured(client: TestClient) -> dict[str, float]:
+    """Every sample that Prometheus would read, by its name and labels."""
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(answer.text)
+    return {
+        f"{sample.name} {' '.join(sample.labels.values())}".strip(): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_metrics_count_jobs_workers_and_calls(client: TestClient, store: Store) -> None:
+    before = measured(client)
+    assert before["draganything_jobs_queued tiny"] == before["draganything_oldest_queued_job_seconds tiny"] == 0
+    job_id = client.post("/v1/generate", json=doors.request()).json()["id"]
+    client.get("/v1/jobs/anything")
+    queued = measured(client)
+    assert queued["draganything_redis_up"] == queued["draganything_workers tiny"] == 1
+    assert queued["draganything_jobs_queued tiny"] == 1
+    assert queued["draganything_oldest_queued_job_seconds tiny"] > 0
+    calls = "draganything_http_request_duration_seconds_count"
+    for call in ("POST /v1/generate 202", "GET /v1/jobs/{job_id} 404"):
+        assert queued[f"{calls} {call}"] == before.get(f"{calls} {call}", 0) + 1
+    assert store.claim(job_id, "attempt")
+    running = measured(client)
+    assert (running["draganything_jobs_queued tiny"], running["draganything_jobs_running"]) == (0, 1)
+
+
+def test_a_call_to_nowhere_makes_no_label_of_its_own(client: TestClient) -> None:
+    client.request("BREW", "/coffee")
+    assert not any("coffee" in name or "BREW" in name for name in measured(client))
+
+
+def test_metrics_say_that_redis_is_away(settings: Settings) -> None:
+    dead = settings.model_copy(update={"redis_url": f"redis://{HOST}:{choose(1)[0]}/0"})
+    with TestClient(create_app(dead), base_url="http://localhost") as client:
+        found = measured(client)
+    assert found["draganything_redis_up"] == 0
+    assert "draganything_jobs_running" not in found
 
 
 def test_not_ready_without_the_bucket(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

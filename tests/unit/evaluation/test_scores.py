@@ -18,23 +18,23 @@ NOTHING = np.zeros(2)
 def test_distances_are_means_over_frames() -> None:
     asked, tracked = np.stack([LINE, STILL]), np.stack([STILL, STILL + np.array([0, 2])])
     moving, holding = score(asked, tracked, SEEN, np.array([0.5, 1.5]))
-    assert moving.objmc_px == moving.objmc_px_still == 10
+    assert moving.objmc_px == moving.objmc_px_still == 12.5
     assert moving.anchor_drift_px is None
     assert holding.objmc_px == holding.anchor_drift_px == 2
     assert holding.objmc_px_still == 0
     whole = overall([moving, holding], asked)
-    assert (whole.objmc_px, whole.objmc_px_still, whole.anchor_drift_px) == (10, 10, 2)
+    assert (whole.objmc_px, whole.objmc_px_still, whole.anchor_drift_px) == (12.5, 12.5, 2)
     assert (whole.visibility, whole.motion_spread) == (1, 1)
 
 
 def test_frames_in_which_it_is_not_seen_do_not_count() -> None:
     asked, tracked = np.stack([LINE, LINE]), np.stack([LINE, LINE])
-    tracked[0, 3:] += 100
+    tracked[:, 3:] += 100
     visible = SEEN.copy()
     visible[0, 3:] = False
-    visible[1] = False
+    visible[1, 1:] = False
     lost, never = score(asked, tracked, visible, NOTHING)
-    assert (lost.objmc_px, lost.visibility, lost.objmc_px_still) == (0, 0.6, 10)
+    assert (lost.objmc_px, lost.visibility, lost.objmc_px_still) == (0, 0.5, 12.5)
     assert (never.objmc_px, never.visibility) == (None, 0)
     assert overall([lost, never], asked).objmc_px == 0
 

@@ -209,7 +209,7 @@ def test_the_video_is_scored(rendered: Rendered) -> None:
     assert scores is not None
     assert scores.tracker == "flow"
     assert [entity.label for entity in scores.entities] == ["square"]
-    assert scores.objmc_px_still == pytest.approx(math.hypot(12, 8) / 2, abs=1e-3)
+    assert scores.objmc_px_still == pytest.approx(math.hypot(12, 8), abs=1e-3)
     assert scores.anchor_drift_px is None
     assert rendered.manifest["scores"] == scores.model_dump(mode="json")
     assert rendered.result.candidates == []
@@ -254,8 +254,8 @@ def test_the_best_of_several_is_the_result_and_each_is_what_its_seed_makes_alone
     assert [one.seed for one in result.candidates] == [0, first, 1, first + 1]
     assert [one.scores and one.scores.objmc_px for one in result.candidates] == [
         pytest.approx(0, abs=1e-3),
-        pytest.approx(7.211, abs=1e-3),
-        pytest.approx(4 * 7.211, abs=5e-3),
+        pytest.approx(14.422, abs=1e-3),
+        pytest.approx(4 * 14.422, abs=5e-3),
         None,
     ]
     assert (result.seed, result.scores) == (0, result.candidates[0].scores)
