@@ -1,7 +1,7 @@
 """The web pages: the studio at ``/``, its files under ``/studio``, and what every problem ``type`` leads to.
 
-All of it is read once, when the module is imported; nothing is loaded from elsewhere, and no script or style stands
-in the markup, so that the content security policy can forbid both.
+All of it is read once, at the first request; nothing is loaded from elsewhere, and no script or style stands in
+the markup, so that the content security policy can forbid both.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _serve(name: str, if_none_match: str | None, services: Doors) -> Response:
 
 
 def policy(services: Doors) -> str:
-    """What the pages may load (CSP level 3): themselves, what they make, and artifacts from where S3 links lead."""
+    """What the pages may load (CSP level 3): themselves, what they make, and artifacts from where links lead."""
     link = urlsplit(services.storage.link("any"))
     artifacts = "" if services.settings.s3_private else f" {link.scheme}://{link.netloc}"
     rules = {

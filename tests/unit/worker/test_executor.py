@@ -18,7 +18,8 @@ import torch
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from evaluation.tracking import Bools, Floats, Frames
+from evaluation.look import Floats
+from evaluation.tracking import Bools, Frames
 from jobs import queue
 from jobs.eta import Pace, Size
 from jobs.registry import Registry
