@@ -32,6 +32,8 @@ class ModelCard(BaseModel):
     noise_aug_strength: float
     samplers: tuple[str, ...] = ("euler",)
     tiers: tuple[str, ...] = ("exact",)
+    fast_num_inference_steps: int | None = None
+    """Of the tier ``fast``, where a job does not ask for another number."""
     licences: tuple[str, ...] = ()
     weights_sha256: str
     trained: bool = True

@@ -169,7 +169,10 @@ class GenerateRequest(Schema):
     motion_bucket_id: Annotated[int, Field(ge=0, le=1023)] | None = None
     noise_aug_strength: Annotated[FiniteFloat, Field(ge=0, le=10)] | None = None
     decode_chunk_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    tier: Tier = "exact"
+    tier: Tier = Field(
+        "exact",
+        description="fast: few steps (GET /v1/models says how many) of ays, unless asked otherwise",
+    )
     sampler: Sampler = "euler"
     best_of: Annotated[
         int,

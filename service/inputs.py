@@ -67,11 +67,22 @@ def accept(
     Raises:
         InvalidRequest: with one entry for each field that is wrong.
     """
+    request = tiered(request, card)
     picture = read_checked(request, card, settings, read)
     inputs = Inputs(job_id, put)
     image = inputs.add(picture.data, picture.media_type, (picture.width, picture.height))
     layout = lay_out(request, card, picture, settings)
     return Accepted(_resolve(request, card, image, layout, inputs), layout.warnings)
+
+
+def tiered(request: GenerateRequest, card: ModelCard) -> GenerateRequest:
+    """The request with what its tier means: ``fast`` takes few steps, at noise levels that were chosen for few
+    ("Align Your Steps"), unless the request says otherwise."""
+    if request.tier != "fast":
+        return request
+    sampler = request.sampler if "sampler" in request.model_fields_set else "ays"
+    steps = request.num_inference_steps or card.fast_num_inference_steps
+    return request.model_copy(update={"sampler": sampler, "num_inference_steps": steps})
 
 
 def read_checked(request: GenerateRequest, card: ModelCard, settings: Settings, read: Read) -> Picture:

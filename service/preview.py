@@ -21,7 +21,7 @@ from model.conditioning import Conditioning, build
 from service import problems
 from service.auth import Sender
 from service.bodies import JsonRoute
-from service.inputs import Layout, lay_out, read_checked
+from service.inputs import Layout, lay_out, read_checked, tiered
 from service.rest import EXAMPLE, json_only
 from service.sources import Sources
 from service.state import Doors, Services
@@ -125,6 +125,6 @@ def animate(made: Conditioning, fps: int) -> bytes:
 
 
 def _estimate(body: GenerateRequest, card: ModelCard, layout: Layout, services: Doors) -> Estimate:
-    steps = body.num_inference_steps or card.num_inference_steps
+    steps = tiered(body, card).num_inference_steps or card.num_inference_steps
     costs = services.schedule.pace.costs(card.name, [Size(*layout.size, layout.num_frames, steps, body.best_of)])
     return Estimate(seconds=round(costs[0].total, 1) if costs else None)

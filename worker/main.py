@@ -101,6 +101,8 @@ def describe(pipeline: DragAnythingPipeline) -> ModelCard:
         motion_bucket_id=native.motion_bucket_id,
         noise_aug_strength=native.noise_aug_strength,
         samplers=native.samplers,
+        tiers=("exact", "fast"),
+        fast_num_inference_steps=native.fast_num_inference_steps,
         licences=tuple(dict.fromkeys(card.licences.values())),
         weights_sha256=card.weights_sha256["combined"],
         trained=card.trained,

@@ -1,7 +1,7 @@
 // The picture with everything that was drawn on it. Zoom and pan are the view's alone: a doc is in pixels of the picture.
 
 import { moves } from "./state.js";
-import { trackOf, pointsOf } from "./tracks.js";
+import { pointsOf, sizesOf, trackOf } from "./tracks.js";
 
 export const COLORS = ["#ff6b2c", "#12b8a6", "#e64980", "#845ef7", "#82c91e", "#fab005", "#339af0", "#d9480f"];
 const MARGIN = 32;
@@ -127,8 +127,8 @@ export class Canvas {
     context.globalAlpha = 1;
     for (const entity of there) {
       const track = tracks.get(entity.id);
-      const [from, to] = entity.scale;
-      const factor = (from + ((to - from) * frame) / Math.max(frames - 1, 1)) / from;
+      const sizes = sizesOf(entity, store.doc, frames);
+      const factor = sizes[frame] / sizes[0];
       const [x0, y0] = entity.mask.box;
       context.save();
       context.translate(...track[frame]);

@@ -69,7 +69,7 @@ export class Gallery {
     const text = job.result ? `Seed ${job.result.seed}` : told(job);
     const open = el(
       "button",
-      { type: "button", className: "open", "aria-label": `Open the video of ${when}: ${told(job)}`, onclick: () => ($("sheet").close(), this.jobs.show(job)) },
+      { type: "button", className: "open", onclick: () => ($("sheet").close(), this.jobs.show(job)) },
       el("span", { className: "face" }, face(job)),
       el("span", { className: "text" }, el("b", {}, text), el("small", {}, when)),
     );

@@ -146,7 +146,8 @@ export class Panel {
   #hold() {
     const { doc } = this.store;
     const input = el("input", { type: "checkbox", role: "switch", checked: doc.hold, "data-key": "hold", onchange: (event) => this.store.commit(() => ({ hold: event.target.checked })) });
-    return [el("label", { className: "switch" }, el("span", {}, "Hold the rest still"), input), ...this.preview.about("/hold_background").map(warning)];
+    const loop = el("input", { type: "checkbox", role: "switch", checked: doc.loop, "data-key": "loop", onchange: (event) => this.store.commit(() => ({ loop: event.target.checked })) });
+    return [el("label", { className: "switch" }, el("span", {}, "Hold the rest still"), input), el("label", { className: "switch" }, el("span", {}, "Go out and come back"), loop), ...this.preview.about("/hold_background").map(warning)];
   }
 
   #camera() {
@@ -198,6 +199,7 @@ export class Panel {
         number("Frames", "frames", { min: 2, max: card.max_frames, placeholder: card.num_frames }),
         number("Steps", "steps", { min: 1, max: card.max_inference_steps, placeholder: card.num_inference_steps }),
         number("Seed", "seed", { min: 0, max: 2 ** 31 - 1, placeholder: "any" }),
+        number("Takes", "takes", { min: 1, max: 16, placeholder: 1 }),
         field("Format", select([["mp4", "MP4"], ["webm", "WebM"], ["gif", "GIF"], ["webp", "WebP"]], doc.output.format, (format) => set({ format }), { "data-key": "format" })),
         number("Width", "width", { min: 64, max: 4096, step: 64, placeholder: "auto" }),
         number("Height", "height", { min: 64, max: 4096, step: 64, placeholder: "auto" }),

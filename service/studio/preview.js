@@ -44,7 +44,7 @@ export class Preview extends EventTarget {
   #needsModel = false;
 
   async request(doc) {
-    const body = await requestOf(doc);
+    const body = await requestOf(doc, this.frames);
     if (this.#needsModel && !body.model) body.model = this.card.name;
     return body;
   }

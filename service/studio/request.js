@@ -2,7 +2,7 @@
 
 import { cameraMoves, moves } from "./state.js";
 import { base64Of } from "./picture.js";
-import { pointsOf } from "./tracks.js";
+import { isClosed, outward, pointsOf, span } from "./tracks.js";
 import { getKey, origin } from "./api.js";
 
 /** What keeps a doc from becoming a video: {text, entity}, or null. */
@@ -18,11 +18,14 @@ export function missing(doc) {
   return null;
 }
 
-export async function requestOf(doc) {
+/** The body for a video of so many frames. */
+export async function requestOf(doc, frames) {
   const { output, camera } = doc;
   const body = { image: { base64: await base64Of(doc.image) }, entities: [] };
   if (output.model) body.model = output.model;
-  for (const entity of doc.entities) body.entities.push(await entityOf(entity));
+  for (const entity of doc.entities) body.entities.push(await entityOf(entity, doc, frames));
+  if (doc.loop) body.loop = true;
+  if (output.takes > 1) body.best_of = output.takes;
   if (doc.hold) body.hold_background = true;
   if (cameraMoves(camera)) body.camera = { ...camera };
   for (const [name, field] of [["frames", "num_frames"], ["steps", "num_inference_steps"], ["seed", "seed"], ["width", "width"], ["height", "height"]]) {
@@ -33,13 +36,15 @@ export async function requestOf(doc) {
   return body;
 }
 
-async function entityOf(entity) {
+async function entityOf(entity, doc, frames) {
   const trajectory = { points: pointsOf(entity) ?? [[0, 0]] };
   if (moves(entity)) {
     if (entity.easings) trajectory.easings = entity.easings;
     else if (entity.easing !== "linear") trajectory.easing = entity.easing;
-    if (entity.start !== null) trajectory.start_frame = entity.start;
-    if (entity.end !== null) trajectory.end_frame = entity.end;
+    const last = outward(frames, doc.loop && !isClosed(entity.path)) - 1;
+    const [start, end] = span(entity, last);
+    if (start > 0) trajectory.start_frame = start;
+    if (end < last) trajectory.end_frame = end;
   }
   const [start, end] = entity.scale;
   return {

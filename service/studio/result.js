@@ -11,6 +11,7 @@ const STILL_PICTURES = new Set(["image/gif", "image/webp"]);
 export class Result {
   #shownId = null;
   #which = "video";
+  #take = null; // the link of a take that is not the best one
   #loop = true;
   #working = null;
 
@@ -70,6 +71,7 @@ export class Result {
 
   async #video(job) {
     if (this.#shownId === job.id) return;
+    if (!job.result.candidates?.some(({ video_url: url }) => url === this.#take)) this.#take = null;
     this.#shownId = job.id;
     const { result } = job;
     const screen = el("div", { className: "screen" });
@@ -77,7 +79,7 @@ export class Result {
     fill($("result"), this.#header("Your video"), screen, controls, this.#facts(job));
     let url;
     try {
-      url = await api.source(result[`${this.#which}_url`] ?? result.video_url);
+      url = await api.source(this.#take ?? result[`${this.#which}_url`] ?? result.video_url);
     } catch (problem) {
       return fill(screen, el("p", { className: "working error" }, problem.message));
     }
@@ -142,8 +144,23 @@ export class Result {
 
   #choice(job) {
     if (!job.result.overlay_url) return null;
-    const pick = (which) => el("button", { "aria-pressed": this.#which === which, onclick: () => ((this.#which = which), (this.#shownId = null), this.show()) }, which === "video" ? "Video" : "With paths");
+    const pick = (which) => el("button", { "aria-pressed": this.#which === which, onclick: () => ((this.#which = which), (this.#take = null), this.#again()) }, which === "video" ? "Video" : "With paths");
     return el("div", { className: "segmented", role: "group", "aria-label": "Which video" }, pick("video"), pick("overlay"));
+  }
+
+  #again() {
+    this.#shownId = null;
+    this.show();
+  }
+
+  /** Videos of other seeds that the same job made, the best first. */
+  #takes({ result }) {
+    const takes = result.candidates ?? [];
+    if (takes.length < 2) return null;
+    const shown = Math.max(takes.findIndex(({ video_url: url }) => url === this.#take), 0);
+    const label = ({ seed, scores: found }) => `Seed ${seed}${Number.isFinite(found?.objmc_px) ? `, ${found.objmc_px.toFixed(1)} px` : ""}`;
+    const pick = (take, i) => el("button", { "aria-pressed": i === shown, onclick: () => ((this.#which = "video"), (this.#take = i ? take.video_url : null), this.#again()) }, label(take));
+    return el("section", {}, el("h3", {}, "Takes, the best first"), el("div", { className: "chips" }, takes.map(pick)));
   }
 
   #facts(job) {
@@ -160,6 +177,7 @@ export class Result {
         el("button", { onclick: () => this.actions.variations() }, "Four variations"),
       ),
       el("section", {}, el("p", { className: "small" }, `${facts}. Made in ${duration(seconds)}.`), job.warnings.map(warning)),
+      this.#takes(job),
       el("section", {}, el("h3", {}, "Download"), el("div", { className: "links" }, downloads(job))),
       scores(result.scores),
     );

@@ -7,7 +7,8 @@ export const EMPTY = Object.freeze({
   entities: Object.freeze([]),
   camera: STILL,
   hold: false,
-  output: Object.freeze({ model: null, seed: null, frames: null, steps: null, width: null, height: null, format: "mp4" }),
+  loop: false, // out and back
+  output: Object.freeze({ model: null, seed: null, frames: null, steps: null, width: null, height: null, takes: null, format: "mp4" }),
 });
 
 export const ENTITY = Object.freeze({

@@ -3,6 +3,7 @@
 import { $, el, fill, icon, iconButton } from "./dom.js";
 import { COLORS } from "./canvas.js";
 import { moves } from "./state.js";
+import { isClosed, outward, span } from "./tracks.js";
 
 export class Timeline {
   #timer = null;
@@ -80,23 +81,24 @@ export class Timeline {
 
   #track(entity, frame) {
     const color = COLORS[entity.color];
-    const [start, end] = [Math.min(entity.start ?? 0, this.last), Math.min(entity.end ?? this.last, this.last)];
+    const out = outward(this.last + 1, this.store.doc.loop && !isClosed(entity.path)) - 1;
+    const [start, end] = span(entity, out);
     const lane = el("div", { className: "lane" });
     const at = (value) => `${(100 * value) / Math.max(this.last, 1)}%`;
     lane.append(
       el("div", { className: "span", style: { left: at(start), width: at(end - start), background: color } }),
       el("div", { className: "now", style: { left: at(frame) } }),
-      this.#handle(entity, lane, "start", start, 0, end - 1),
-      this.#handle(entity, lane, "end", end, start + 1, this.last),
+      this.#handle(entity, lane, "start", start, [0, end - 1], out),
+      this.#handle(entity, lane, "end", end, [start + 1, out], out),
     );
     return el("div", { className: "track" }, el("span", { className: "name" }, el("span", { className: "dot", style: { background: color } }), el("span", {}, entity.label)), lane);
   }
 
-  #handle(entity, lane, side, value, min, max) {
+  #handle(entity, lane, side, value, [min, max], out) {
     const key = `${side} ${entity.id}`;
     const move = (to, merge) => {
       const frame = Math.min(Math.max(Math.round(to), min), max);
-      const whole = frame === (side === "start" ? 0 : this.last);
+      const whole = frame === (side === "start" ? 0 : out);
       this.store.entity(entity.id, () => ({ [side]: whole ? null : frame }), merge);
     };
     const handle = el("button", {

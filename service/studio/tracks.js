@@ -41,8 +41,8 @@ export function resample(points, frames, { easing = "linear", easings = null, st
 }
 
 /** A camera's move added to a track: zoom and turn about the middle, then shift; complete in the last frame. */
-export function follow(track, [width, height], { pan, zoom, roll, easing }) {
-  const time = progress(track.length, { easing });
+export function follow(track, [width, height], { pan, zoom, roll, easing }, loop = false) {
+  const time = wayOut(progress(outward(track.length, loop), { easing }), track.length, loop);
   return track.map(([x, y], frame) => {
     const t = time[frame];
     const [dx, dy] = [x - width / 2, y - height / 2];
@@ -52,16 +52,38 @@ export function follow(track, [width, height], { pan, zoom, roll, easing }) {
   });
 }
 
+/** How many frames lead out; in a loop the rest lead back. */
+export const outward = (frames, loop) => (loop ? Math.floor((frames - 1) / 2) + 1 : frames);
+
+/** What each frame shows of something that is laid out for the way out. */
+const wayOut = (out, frames, loop) => (loop ? Array.from({ length: frames }, (_, i) => out[Math.min(i, frames - 1 - i)]) : out);
+
+/** The first and the last frame that an entity moves in, in a video whose way out ends at `last`. */
+export function span({ start, end }, last) {
+  const from = Math.min(start ?? 0, Math.max(last - 1, 0));
+  return [from, Math.min(Math.max(end ?? last, from + 1), last)];
+}
+
 /** An entity's track in a doc, its camera included; null where it has no place yet. */
 export function trackOf(entity, doc, frames) {
   const points = pointsOf(entity);
   if (!points) return null;
-  const { easing, easings, start, end } = entity;
-  const last = frames - 1;
-  const from = Math.min(start ?? 0, Math.max(last - 1, 0));
-  const track = resample(points, frames, { easing, easings, start: from, end: Math.min(end ?? last, last) });
-  return follow(track, [doc.image.width, doc.image.height], doc.camera);
+  const { easing, easings } = entity;
+  const loops = doc.loop && !isClosed(points);
+  const out = outward(frames, loops);
+  const [start, end] = span(entity, out - 1);
+  const track = wayOut(resample(points, out, { easing, easings, start, end }), frames, loops);
+  return follow(track, [doc.image.width, doc.image.height], doc.camera, doc.loop);
 }
+
+/** The factor on an entity's size in each frame. */
+export function sizesOf({ scale: [from, to] }, doc, frames) {
+  const out = outward(frames, doc.loop);
+  return wayOut(Array.from({ length: out }, (_, i) => from + ((to - from) * i) / Math.max(out - 1, 1)), frames, doc.loop);
+}
+
+/** A path that ends where it starts is gone once in a loop too. */
+export const isClosed = (points) => points.length > 1 && points[0].every((value, axis) => value === points.at(-1)[axis]);
 
 /** A path, or where an entity without one stands. */
 export function pointsOf(entity) {

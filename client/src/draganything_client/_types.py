@@ -171,6 +171,7 @@ class Model(_Answer):
     fps: float
     samplers: tuple[str, ...] = ()
     tiers: tuple[str, ...] = ()
+    fast_num_inference_steps: int | None = None
     licences: tuple[str, ...] = ()
     weights_sha256: str = ""
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from jobs.errors import InvalidRequest
+from jobs.models import ModelCard
 from jobs.settings import Settings
 from jobs.spec import GenerateRequest, ImageSource, JobSpec
 from jobs.state import JobWarning
@@ -30,7 +31,7 @@ class Made(NamedTuple):
     objects: dict[str, tuple[bytes, str]]
 
 
-def accepted(**changes: Any) -> Made:
+def accepted(card: ModelCard = doors.CARD, **changes: Any) -> Made:
     request = GenerateRequest.model_validate(doors.request(**{"num_frames": FRAMES, **changes}))
     objects: dict[str, tuple[bytes, str]] = {}
 
@@ -41,12 +42,31 @@ def accepted(**changes: Any) -> Made:
     def read(source: ImageSource, _: str) -> bytes:
         return base64.b64decode(source.base64 or "")
 
-    made = accept(request, doors.CARD, "id", Settings(), put, read)
+    made = accept(request, card, "id", Settings(), put, read)
     return Made(made.spec, made.warnings, objects)
 
 
+QUICK = doors.CARD.model_copy(update={"tiers": ("exact", "fast"), "fast_num_inference_steps": 4})
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps", "sampler"),
+    [
+        ({}, doors.CARD.num_inference_steps, "euler"),
+        ({"tier": "fast"}, 4, "ays"),
+        ({"tier": "fast", "num_inference_steps": 7}, 7, "ays"),
+        ({"tier": "fast", "sampler": "euler"}, 4, "euler"),
+    ],
+)
+def test_the_fast_tier_takes_few_steps_unless_asked_otherwise(
+    asked: dict[str, Any], steps: int, sampler: str
+) -> None:
+    spec = accepted(QUICK, **asked).spec
+    assert (spec.tier, spec.num_inference_steps, spec.sampler) == (asked.get("tier", "exact"), steps, sampler)
+
+
 def entity(*points: tuple[float, float], **track: Any) -> dict[str, Any]:
-    return {"mask": {"box": [20, 20, 45, 45]}, "trajectory": {"points": points, **track}}
+    return {"mask": {"box": [20, 20, 45, 45]}, "trajectory": {"points": list(points), **track}}
 
 
 def track(made: Made, index: int = 0) -> np.ndarray[Any, Any]:
