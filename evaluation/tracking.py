@@ -116,6 +116,19 @@ class FlowTracker:
         return best, look.error(frame, best)
 
 
+def carry(frames: Frames, mask: Bools, track: Floats, visible: Bools) -> Floats | None:
+    """The motion that takes an entity, whose mask [H, W] is not empty, from the first frame to the last one along
+    its track [F, 2]; None where it is not seen there."""
+    if not visible[-1]:
+        return None
+    look, motion, places = Look.of(frames[0], mask), np.eye(2, 3), track - 0.5
+    for now in range(1, len(frames)):
+        motion[:, 2] += places[now] - apply(motion, places[:1])[0]
+        if visible[now]:
+            motion = look.settle(frames[now], motion).copy()
+    return motion
+
+
 def optical_flows(frames: Frames, *, back: bool) -> list[tuple[Field, Field]]:
     """Dense optical flow from each frame to the next and back, [H, W, 2] in pixels; zero for what is not asked."""
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]

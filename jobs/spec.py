@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Strict, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    Strict,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 AnyList = Strict(False)
 """On a tuple: JSON has lists."""
@@ -27,6 +39,8 @@ WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 MAX_ENTITIES = 16
 MAX_CANDIDATES = 16
 MAX_BATCH = 64
+MAX_VIDEO_FRAMES = 250
+"""Of a video that extends others, for all of its frames are in memory at once."""
 MAX_POINTS = 1000
 MAX_RUNS = 1_000_000
 """Also the most characters of the compressed form."""
@@ -151,7 +165,18 @@ class Webhook(Schema):
 class GenerateRequest(Schema):
     """A job as a user writes it."""
 
-    image: ImageSource
+    extends: Annotated[
+        str | None,
+        Field(
+            description="In place of image: the id of a finished job of one's own. The video goes on from its last"
+            " frame, and the result is the longer one, of the same size and frame rate. Entities are those of that"
+            " job, by label or, without one, in its order; they need no mask. Positions are pixels of its video."
+        ),
+    ] = None
+    image: Annotated[
+        ImageSource | None,
+        Field(validate_default=True, description="Required, but for a video that extends another."),
+    ] = None
     entities: Annotated[list[EntityRequest], Field(min_length=1, max_length=MAX_ENTITIES)]
     model: str = "tiny"
     hold_background: bool = False
@@ -191,11 +216,19 @@ class GenerateRequest(Schema):
             " back in the second; a track that ends at its first point is gone once."
         ),
     ] = False
-    extends: str | None = None
     output: Output = Output()
     webhook: Webhook | None = None
     priority: Priority = "normal"
     deadline_s: Annotated[FiniteFloat, Field(gt=0, le=7 * 24 * 3600)] | None = None
+
+    @field_validator("image")
+    @classmethod
+    def _one_beginning(cls, image: ImageSource | None, info: ValidationInfo) -> ImageSource | None:
+        if image is None and info.data.get("extends", "") is None:
+            raise PydanticKnownError("missing")
+        if image is not None and info.data.get("extends") is not None:
+            raise ValueError("leave image or extends out: a video that extends another begins with its last frame")
+        return image
 
     @model_validator(mode="after")
     def _control_window(self) -> Self:
@@ -241,11 +274,13 @@ class EntityTrack(Schema):
 
 
 class JobSpec(Schema):
-    """A job with every value set."""
+    """A job with every value set. ``prefix`` is an earlier video, or a zip of its frames, that this one extends;
+    ``image`` is its last frame and the first of ``num_frames``."""
 
     model: str
     weights_sha256: str
     image: Blob
+    prefix: Blob | None = None
     entities: list[EntityTrack]
     width: int
     height: int

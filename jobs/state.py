@@ -10,6 +10,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ENDING_FRAME = "frame.png"
+"""In a result's zip ``ending``: the last frame of the video; beside it, as ``0.png``, ``1.png``, …, the masks of
+those entities of the spec that are seen in it."""
+
 
 class Status(StrEnum):
     """``queued → running → succeeded | failed | canceled``; ``expired`` is a deadline missed in the queue."""
@@ -162,7 +166,8 @@ class Candidate(Ranked):
 
 
 class Result(Video):
-    """What a succeeded attempt committed. ``artifacts`` always has ``video``, ``poster`` and ``manifest``."""
+    """What a succeeded attempt committed. ``artifacts`` always has ``video``, ``poster``, ``ending`` and
+    ``manifest``."""
 
     artifacts: dict[str, Artifact]
     candidates: list[Candidate] = []

@@ -60,9 +60,16 @@ class Inputs:
 
 
 def accept(
-    request: GenerateRequest, card: ModelCard, job_id: str, settings: Settings, put: Put, read: Read
+    request: GenerateRequest,
+    card: ModelCard,
+    job_id: str,
+    settings: Settings,
+    put: Put,
+    read: Read,
+    prefix: tuple[bytes, str] | None = None,
 ) -> Accepted:
-    """Resolve a request against a model; ``put`` is called once for each object that the job needs.
+    """Resolve a request against a model; ``put`` is called once for each object that the job needs. ``prefix`` is
+    an earlier video, with its media type, that goes before this one; ``image`` is its last frame then.
 
     Raises:
         InvalidRequest: with one entry for each field that is wrong.
@@ -72,7 +79,10 @@ def accept(
     inputs = Inputs(job_id, put)
     image = inputs.add(picture.data, picture.media_type, (picture.width, picture.height))
     layout = lay_out(request, card, picture, settings)
-    return Accepted(_resolve(request, card, image, layout, inputs), layout.warnings)
+    spec = _resolve(request, card, image, layout, inputs)
+    if prefix is not None:
+        spec = spec.model_copy(update={"prefix": inputs.add(*prefix, layout.size)})
+    return Accepted(spec, layout.warnings)
 
 
 def tiered(request: GenerateRequest, card: ModelCard) -> GenerateRequest:
@@ -91,7 +101,8 @@ def read_checked(request: GenerateRequest, card: ModelCard, settings: Settings, 
     Raises:
         InvalidRequest: with one entry for each field that is wrong.
     """
-    refuse([*_unoffered(request), *beyond_limits(request, card)])
+    refuse([*beyond_limits(request, card)])
+    assert request.image is not None  # or the schema refuses it
     return read_image(request.image, settings, read)
 
 
@@ -134,22 +145,14 @@ def moved(spec: JobSpec, job_id: str) -> JobSpec:
         return blob.model_copy(update={"key": inputs_prefix(job_id) + blob.sha256})
 
     tracks = [track.model_copy(update={"mask": move(track.mask)}) for track in spec.entities]
-    return spec.model_copy(update={"image": move(spec.image), "entities": tracks})
+    prefix = None if spec.prefix is None else move(spec.prefix)
+    return spec.model_copy(update={"image": move(spec.image), "entities": tracks, "prefix": prefix})
 
 
 def refuse(errors: Sequence[FieldError]) -> None:
     """Raise InvalidRequest where there is anything wrong."""
     if errors:
         raise InvalidRequest(" ".join(error.detail for error in errors), errors=tuple(errors))
-
-
-def _unoffered(request: GenerateRequest) -> Iterator[FieldError]:
-    """Fields of the schema that this version can not honour: refused, never ignored."""
-    for pointer, asked in {
-        "/extends": request.extends,
-    }.items():
-        if asked:
-            yield FieldError(pointer, "This server does not offer this yet; leave it out.")
 
 
 def beyond_limits(request: GenerateRequest, card: ModelCard) -> Iterator[FieldError]:
@@ -224,9 +227,11 @@ def _find_masks(
 ) -> list[tuple[str, Entity]]:
     """Give each entity without a mask the one that is found where its track starts, and a warning that says so."""
     left_out = [index for index, item in enumerate(request.entities) if item.mask is None]
-    segmenter = open_segmenter(picture, image_pointer(request.image)) if left_out else None
+    if not left_out:
+        return entities
+    assert request.image is not None
+    segmenter = open_segmenter(picture, image_pointer(request.image))
     for index in left_out:
-        assert segmenter is not None
         label, entity = entities[index]
         x, y = entity.points[0].tolist()
         found = segmenter.segment([(x, y)])

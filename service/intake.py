@@ -23,6 +23,7 @@ from jobs.storage import inputs_prefix, job_prefix
 from jobs.store import NewJob, new_id
 from jobs.webhooks import Subscription
 from service.auth import Caller
+from service.extension import Earlier, find_earlier
 from service.inputs import Put, accept, moved, refuse
 from service.problems import MAX_ERRORS
 from service.receivers import Receivers
@@ -178,7 +179,9 @@ def _draw_up(
         try:
             with pointed(draft.pointer):
                 webhook = receivers.subscribe(draft.request.webhook)
-                jobs += _vary(draft, job_ids, cards[draft.request.model], webhook, sources, services.settings, put)
+                earlier = find_earlier(draft.request, sender, services)
+                card = cards[draft.request.model]
+                jobs += _vary(draft, earlier, job_ids, card, webhook, sources, services.settings, put)
         except InvalidRequest as error:
             errors += error.errors
             if len(errors) >= MAX_ERRORS:
@@ -189,6 +192,7 @@ def _draw_up(
 
 def _vary(
     draft: Draft,
+    earlier: Earlier | None,
     job_ids: list[str],
     card: ModelCard,
     webhook: Subscription | None,
@@ -202,7 +206,9 @@ def _vary(
         for job_id in job_ids:
             put(inputs_prefix(job_id) + key.removeprefix(inputs_prefix(job_ids[0])), data, media_type)
 
-    accepted = accept(draft.request, card, job_ids[0], settings, put_for_each, sources.read)
+    request = draft.request if earlier is None else earlier.begin(draft.request, card)
+    prefix = None if earlier is None else earlier.video()
+    accepted = accept(request, card, job_ids[0], settings, put_for_each, sources.read, prefix)
     for job_id, seed in zip(job_ids, draft.seeds or [accepted.spec.seed], strict=True):
         spec = moved(accepted.spec, job_id).model_copy(update={"seed": seed})
         yield NewJob(job_id, spec, (*accepted.warnings, *draft.notes), webhook)

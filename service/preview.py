@@ -21,6 +21,7 @@ from model.conditioning import Conditioning, build
 from service import problems
 from service.auth import Sender
 from service.bodies import JsonRoute
+from service.extension import find_earlier
 from service.inputs import Layout, lay_out, read_checked, tiered
 from service.rest import EXAMPLE, json_only
 from service.sources import Sources
@@ -73,6 +74,8 @@ def preview(
     """Takes the body of ``POST /v1/generate``, and refuses what that refuses."""
     settings = services.settings
     card = services.registry.card(body.model)
+    if earlier := find_earlier(body, sender, services):
+        body = earlier.begin(body, card)
     picture = read_checked(body, card, settings, Sources(sender, services).read)
     layout = lay_out(body, card, picture, settings)
     entities = [entity for _, entity in layout.entities]

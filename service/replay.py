@@ -108,6 +108,8 @@ def take_in_replay(body: ReplayRequest, sender: Caller, key: str | None, service
         warnings = [*warn_of_weights(cards[0]), *_differences(body.manifest, cards[0]), *_look_over(spec, scene)]
         inputs = Inputs(job_id, put)
         inputs.add(scene.picture.data, scene.picture.media_type, (spec.image.width, spec.image.height))
+        if scene.prefix is not None:
+            inputs.add(scene.prefix, "application/octet-stream", (spec.width, spec.height))
         for data in scene.mask_files:
             inputs.add(data, "image/png", (spec.image.width, spec.image.height))
         return [NewJob(job_id, moved(spec, job_id), tuple(warnings))]

@@ -35,6 +35,7 @@ class Scene:
     picture: Picture
     masks: list[Mask]
     mask_files: list[bytes]
+    prefix: bytes | None
 
 
 class Finder:
@@ -66,6 +67,7 @@ class Finder:
         ]
         lacking = [index for index in range(len(tracks)) if given[index] is None and stored[index] is None]
         derived = lacking[:1] == [0] and holds_background(self._spec)
+        prefix = None if self._spec.prefix is None else self._stored(self._spec.prefix)
         missing = ["the image"] if image is None else []
         missing += [f"the mask of {tracks[index].label!r}" for index in lacking[derived:]]
         if image is None or missing:
@@ -74,7 +76,9 @@ class Finder:
         masks = [self._mask(index, given[index], stored[index]) for index in range(derived, len(tracks))]
         if derived:
             masks.insert(0, self._rest([mask for mask, _ in masks]))
-        return Scene(picture, [mask for mask, _ in masks], [data for _, data in masks])
+        if prefix is None and self._spec.prefix is not None:
+            raise NotFound("The video that this one extends is not stored any more, or not yours.")
+        return Scene(picture, [mask for mask, _ in masks], [data for _, data in masks], prefix)
 
     def _given(self) -> list[MaskSource | None]:
         """The mask files by entity."""

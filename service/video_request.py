@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, FiniteFloat, Strict, model_validator
+from pydantic import Field, FiniteFloat, Strict, field_validator, model_validator
 
 from jobs.errors import InvalidRequest
 from jobs.registry import Registry
@@ -37,16 +37,20 @@ class Reference(Schema):
 class VideoRequest(GenerateRequest):
     """What ``/v1/generate`` takes, with the image as ``input_reference``, and size and length in OpenAI's way."""
 
-    image: ImageSource | None = None  # type: ignore[assignment] # input_reference may take its place
     prompt: str | None = None
     input_reference: Reference | None = None
     seconds: Annotated[FiniteFloat, Field(gt=0), Strict(False)] | None = None
     size: Annotated[str, Field(pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$", examples=["576x320"])] | None = None
 
+    @field_validator("image")
+    @classmethod
+    def _one_beginning(cls, image: ImageSource | None) -> ImageSource | None:  # type: ignore[override]
+        return image  # see below
+
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
-        if (self.image is None) == (self.input_reference is None):
-            raise ValueError("give the image as input_reference, or as image, and not as both")
+        if sum(each is not None for each in (self.image, self.input_reference, self.extends)) != 1:
+            raise ValueError("give the image as input_reference, or as image, or extends: exactly one of them")
         if self.size is not None and (self.width, self.height) != (None, None):
             raise ValueError("give size, or width and height, and not both")
         if self.seconds is not None and self.num_frames is not None:

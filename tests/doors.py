@@ -104,7 +104,15 @@ def keys(redis: Redis) -> set[bytes]:
     return set(redis.scan_iter(count=1000))
 
 
-def finish(job_id: str, store: Store, storage: Storage, video: bytes = b"0123456789") -> None:
+def finish(
+    job_id: str,
+    store: Store,
+    storage: Storage,
+    video: bytes = b"0123456789",
+    ending: bytes | None = None,
+    frames: bytes | None = None,
+    num_frames: int = 14,
+) -> None:
     """Play the worker: take a queued job, upload its files, commit."""
     assert store.claim(job_id, "attempt")
     prefix = attempt_prefix(job_id, "attempt")
@@ -117,11 +125,14 @@ def finish(job_id: str, store: Store, storage: Storage, video: bytes = b"0123456
             ("manifest", "application/json"),
         )
     }
+    for name, data in (("ending", ending), ("frames", frames)):
+        if data is not None:
+            artifacts[name] = storage.put(prefix + name, data, "application/zip")
     result = Result(
         artifacts=artifacts,
         width=192,
         height=128,
-        num_frames=14,
+        num_frames=num_frames,
         fps=7,
         duration_s=2.0,
         seed=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,8 @@ from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
+
+from jobs.state import ENDING_FRAME
 
 Frames = npt.NDArray[np.uint8]
 Format = Literal["mp4", "webm", "gif", "webp"]
@@ -86,19 +88,30 @@ def encode(frames: Frames, format: Format, fps: float) -> bytes:  # noqa: A002 -
 def frames_zip(frames: Frames) -> bytes:
     """uint8 [F, H, W, 3] RGB as ``00000.png``, ``00001.png``, … in a zip that stores them as they are."""
     _check(frames)
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for index, frame in enumerate(frames):
-            entry = zipfile.ZipInfo(f"{index:05d}.png", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, _image(frame, "PNG"))
-    return file.getvalue()
+    return _zip((f"{index:05d}.png", frame) for index, frame in enumerate(frames))
+
+
+def ending_zip(frame: Frames, masks: Sequence[npt.NDArray[np.bool_] | None]) -> bytes:
+    """The last frame, RGB [H, W, 3], and where each entity is in it, [H, W]; one that is not seen is left out."""
+    _check(frame[None])
+    seen = [(f"{index}.png", mask * np.uint8(255)) for index, mask in enumerate(masks) if mask is not None]
+    return _zip([(ENDING_FRAME, frame), *seen])
 
 
 def poster(frame: Frames) -> bytes:
     """One RGB frame, uint8 [H, W, 3], as a JPEG."""
     _check(frame[None])
     return _image(frame, "JPEG", quality=92, subsampling=0, optimize=True)
+
+
+def _zip(pictures: Iterable[tuple[str, Frames]]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, picture in pictures:
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, _image(picture, "PNG"))
+    return file.getvalue()
 
 
 def _check(frames: Frames) -> None:

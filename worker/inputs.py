@@ -15,6 +15,8 @@ from jobs.spec import Blob, JobSpec
 from jobs.storage import Storage
 from jobs.store import Store
 from model import Entity
+from worker.decode import decode
+from worker.encode import Frames
 
 log = structlog.get_logger()
 
@@ -29,6 +31,8 @@ class Scene:
 
     image: Image.Image
     entities: list[Entity]
+    prefix: Frames | None = None
+    """The video that this one extends."""
 
 
 class Inputs:
@@ -77,7 +81,8 @@ def fetch(spec: JobSpec, storage: Storage) -> Scene:
     """
     blobs = [spec.image, *(track.mask for track in spec.entities)]
     with ThreadPoolExecutor(max_workers=min(len(blobs), 8)) as pool:
-        image, *masks = pool.map(lambda blob: _read(blob, storage), blobs)
+        prefix = pool.submit(_read_prefix, spec, storage)
+        image, *masks = pool.map(lambda blob: _read_image(blob, storage), blobs)
     entities = [
         Entity(
             mask=np.asarray(mask.convert("L")) > 0,
@@ -87,13 +92,27 @@ def fetch(spec: JobSpec, storage: Storage) -> Scene:
         )
         for mask, track in zip(masks, spec.entities, strict=True)
     ]
-    return Scene(ImageOps.exif_transpose(image).convert("RGB"), entities)
+    return Scene(ImageOps.exif_transpose(image).convert("RGB"), entities, prefix.result())
 
 
-def _read(blob: Blob, storage: Storage) -> Image.Image:
+def _read(blob: Blob, storage: Storage) -> bytes:
     data = storage.get(blob.key)
     if hashlib.sha256(data).hexdigest() != blob.sha256:
         raise DamagedInput(blob.key)
+    return data
+
+
+def _read_prefix(spec: JobSpec, storage: Storage) -> Frames | None:
+    if spec.prefix is None:
+        return None
+    try:
+        return decode(_read(spec.prefix, storage), (spec.width, spec.height))
+    except ValueError as error:
+        raise DamagedInput(spec.prefix.key) from error
+
+
+def _read_image(blob: Blob, storage: Storage) -> Image.Image:
+    data = _read(blob, storage)
     try:
         image = Image.open(io.BytesIO(data))
         image.load()

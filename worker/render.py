@@ -21,11 +21,11 @@ from jobs.storage import Storage, attempt_prefix
 from model import DragAnythingPipeline, Entity
 from model.conditioning import Conditioning
 from worker.attempt import Attempt
-from worker.encode import MEDIA_TYPES, encode, frames_zip, poster
+from worker.encode import MEDIA_TYPES, encode, ending_zip, frames_zip, poster
 from worker.inputs import Scene
 from worker.manifest import manifest
 from worker.overlay import overlay
-from worker.scoring import Scored, score
+from worker.scoring import Scored, find_ending, score
 
 Frames = NDArray[np.uint8]
 Files = dict[str, tuple[str, bytes, str]]
@@ -47,11 +47,12 @@ class Denoised:
     entities: Sequence[Entity]
     centres: NDArray[np.int32]  # [E, F, 2]
     sides: NDArray[np.int32]  # [E, F]
+    prefix: Frames | None  # the video that this one extends
 
 
 @dataclass
 class _Take:
-    """One of the videos that were rendered: uint8 [F, H, W, 3]."""
+    """One of the videos that were rendered: uint8 [F, H, W, 3]; of an extension, the new part."""
 
     seed: int
     frames: Frames
@@ -88,7 +89,7 @@ def denoise(
     for candidate in range(spec.best_of):
         seed = (spec.seed + candidate) % SEEDS
         latents[seed], conditioning = _denoise(spec, seed, scene, pipeline, on_stage)
-    return Denoised(latents, scene.entities, conditioning.points, conditioning.sides)
+    return Denoised(latents, scene.entities, conditioning.points, conditioning.sides, scene.prefix)
 
 
 def _denoise(
@@ -144,12 +145,13 @@ def finish(
     takes.sort(key=_rank)
     best = takes[0]
     files = _encode(spec, takes, denoised)
+    whole = _join(denoised.prefix, best.frames)
     attempt.report(Stage.UPLOADING)
     faults.reach("before_upload")
     artifacts = insist(lambda: _upload(files, storage, attempt), attempt, Stage.UPLOADING)
     timings_s = attempt.finish()
     alone = spec.model_copy(update={"seed": best.seed, "best_of": 1})
-    document = manifest(alone, pipeline.card, best.frames, artifacts, timings_s, best.scores)
+    document = manifest(alone, pipeline.card, whole, artifacts, timings_s, best.scores)
     key = attempt_prefix(attempt.job_id, attempt.id) + "manifest.json"
     artifacts["manifest"] = insist(
         lambda: storage.put(key, document, "application/json"), attempt, Stage.UPLOADING
@@ -159,9 +161,9 @@ def finish(
         artifacts=artifacts,
         width=spec.width,
         height=spec.height,
-        num_frames=spec.num_frames,
+        num_frames=len(whole),
         fps=spec.fps,
-        duration_s=round(spec.num_frames / spec.fps, 4),
+        duration_s=round(len(whole) / spec.fps, 4),
         seed=best.seed,
         timings_s=timings_s,
         scores=best.scores,
@@ -211,21 +213,36 @@ def insist(call: Callable[[], T], attempt: Attempt, stage: Stage) -> T:
 
 def _encode(spec: JobSpec, takes: Sequence[_Take], denoised: Denoised) -> Files:
     """Every candidate's video, and of the best the rest."""
-    fmt = spec.output.format
+    fmt, prefix = spec.output.format, denoised.prefix
     files: Files = {
-        _name(place): (f"{_name(place)}.{fmt}", encode(take.frames, fmt, spec.fps), MEDIA_TYPES[fmt])
+        _name(place): (
+            f"{_name(place)}.{fmt}",
+            encode(_join(prefix, take.frames), fmt, spec.fps),
+            MEDIA_TYPES[fmt],
+        )
         for place, take in enumerate(takes)
     }
     frames, scored = takes[0].frames, takes[0].scored
-    files["poster"] = ("poster.jpg", poster(frames[0]), MEDIA_TYPES["jpeg"])
+    whole = _join(prefix, frames)
+    files["poster"] = ("poster.jpg", poster(whole[0]), MEDIA_TYPES["jpeg"])
+    masks = find_ending(frames, denoised.entities, scored)
+    files["ending"] = ("ending.zip", ending_zip(frames[-1], masks), MEDIA_TYPES["zip"])
     if spec.output.overlay:
         labels = [track.label for track in spec.entities]
         seen = (None, None) if scored is None else (scored.tracked - 0.5, scored.visible)  # indices of pixels
         drawn = overlay(frames, denoised.centres, denoised.sides, labels, *seen)
+        if prefix is not None:
+            nothing = np.zeros((0, len(prefix), 2))
+            drawn = _join(overlay(prefix, nothing, nothing[..., 0]), drawn)
         files["overlay"] = ("overlay.mp4", encode(drawn, "mp4", spec.fps), MEDIA_TYPES["mp4"])
     if spec.output.frames:
-        files["frames"] = ("frames.zip", frames_zip(frames), MEDIA_TYPES["zip"])
+        files["frames"] = ("frames.zip", frames_zip(whole), MEDIA_TYPES["zip"])
     return files
+
+
+def _join(prefix: Frames | None, frames: Frames) -> Frames:
+    """The earlier frames, then the new ones but the first, which shows the last of those again."""
+    return frames if prefix is None else np.concatenate([prefix, frames[1:]])
 
 
 def _upload(files: Files, storage: Storage, attempt: Attempt) -> dict[str, Artifact]:

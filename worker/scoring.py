@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -10,9 +10,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from evaluation.look import compose, inverse
 from evaluation.scores import Score, overall, rank
 from evaluation.scores import score as compare
-from evaluation.tracking import Tracker, motion_spread
+from evaluation.tracking import Tracker, carry, motion_spread
 from jobs.state import EntityScores, Scores
 from model import Entity
 from model.trajectory import fit
@@ -24,6 +25,7 @@ LONGER_SIDE, SHORTER_SIDE = 256, 64
 DIGITS = 3
 
 Frames = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,8 @@ def score(frames: Frames, entities: Sequence[Entity], labels: Sequence[str], tra
 
 def _score(frames: Frames, entities: Sequence[Entity], labels: Sequence[str], tracker: Tracker) -> Scored:
     height, width = frames.shape[1:3]
-    size = _smaller(width, height)
-    small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames]).astype(np.uint8)
+    small = _shrink(frames)
+    size = (small.shape[2], small.shape[1])
     masks = np.stack([_mask(entity, size) for entity in entities])
     asked = np.stack([fit(entity.points, entity.mask.shape[::-1], size) for entity in entities])
     tracked, visible = tracker.track(small, masks, asked[:, 0])
@@ -63,6 +65,37 @@ def _score(frames: Frames, entities: Sequence[Entity], labels: Sequence[str], tr
         entities=[EntityScores(label=label, **_rounded(one)) for label, one in zip(labels, each, strict=True)],
     )
     return Scored(scores, tracked, visible, rank(each, asked))
+
+
+def find_ending(frames: Frames, entities: Sequence[Entity], scored: Scored | None) -> list[Mask | None]:
+    """Where each entity is in the last of frames [F, H, W, 3]; None where that is not known."""
+    if scored is None:
+        return [None] * len(entities)
+    try:
+        return list(_find_ending(frames, entities, scored))
+    except Exception as error:  # the video is worth more
+        log.warning("ending_not_found", exc_info=error)
+        return [None] * len(entities)
+
+
+def _find_ending(frames: Frames, entities: Sequence[Entity], scored: Scored) -> Iterator[Mask | None]:
+    size = (frames.shape[2], frames.shape[1])
+    small = _shrink(frames)
+    larger = np.array(size) / (small.shape[2], small.shape[1])
+    enlarge = np.hstack([np.diag(larger), (larger - 1)[:, None] / 2])
+    for entity, track, visible in zip(entities, scored.tracked / larger, scored.visible, strict=True):
+        motion = carry(small, _mask(entity, (small.shape[2], small.shape[1])), track, visible)
+        if motion is None:
+            yield None
+            continue
+        motion = compose(compose(enlarge, motion), inverse(enlarge))
+        mask = cv2.warpAffine(_mask(entity, size).astype(np.uint8), motion, size, flags=cv2.INTER_NEAREST) > 0
+        yield mask if mask.any() else None
+
+
+def _shrink(frames: Frames) -> Frames:
+    size = _smaller(frames.shape[2], frames.shape[1])
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames]).astype(np.uint8)
 
 
 def _smaller(width: int, height: int) -> tuple[int, int]:

@@ -1,8 +1,8 @@
-"""``python -m bench.serving``: how fast a job is accepted here and by other servers of models, and what that is worth.
+"""``python -m bench.serving``: how fast jobs are accepted, here and by other servers of models.
 
 Each server gets the same JSON with a picture of about 1 MB, from one client and from eight, in turn for several
 rounds. The other servers have a small model, once running beside the requests and once left out; the worker here
-is stopped. Then each is killed right after it accepted a job and started again: does the job still come to its end?
+is stopped. Each is also killed right after it accepted a job, and started again: does that job still end?
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ def main() -> None:
     parser.add_argument("--submissions", type=int, default=200, help="to each server, for each number of clients")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--venvs", type=Path, default=Path.home() / ".cache" / "draganything-bench")
+    parser.add_argument("--no-kill", dest="crash", action="store_false", help="only time the acceptance")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.parse_args()
-    record = measure(options.submissions, options.rounds, options.venvs)
+    record = measure(options.submissions, options.rounds, options.venvs, crash=options.crash)
     print(json.dumps(record, indent=2) if options.json else table(record))
 
 
@@ -70,10 +71,11 @@ class Cell:
         }
 
 
-def measure(submissions: int, rounds: int, venvs: Path) -> dict[str, Any]:
+def measure(submissions: int, rounds: int, venvs: Path, *, crash: bool = True) -> dict[str, Any]:
     """All figures of one run."""
     picture = photograph()
     body = request(picture)
+    share = max(8, submissions // rounds // 8 * 8)  # of a round, the same for one client and for eight
     load = [round(os.getloadavg()[0], 1)]
     left_out, homes = {}, {}
     for product in PRODUCTS:
@@ -82,24 +84,32 @@ def measure(submissions: int, rounds: int, venvs: Path) -> dict[str, Any]:
         except subprocess.CalledProcessError as error:
             left_out[product.name] = str(error.stderr)[-500:]
     products = [product for product in PRODUCTS if product.name in homes]
-    survives: dict[str, str] = {}
+    survives = dict.fromkeys([Ours.name, *homes], "not tried")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for product in list(products):
+        with ThreadPoolExecutor(len(PRODUCTS)) as pool:
+            ends = {
+                product.name: pool.submit(survives_kill, product, homes[product.name], Path(folder), body)
+                for product in products
+                if crash
+            }
+        for name, end in ends.items():
             try:
-                survives[product.name] = survives_kill(product, homes[product.name], Path(folder), body)
+                survives[name] = end.result()
             except (LocalError, TimeoutError, httpx.HTTPError) as error:
-                left_out[product.name] = str(error)
-                products.remove(product)
+                left_out[name] = str(error)
+                del survives[name]
         ours = stack.enter_context(Ours(body))
-        survives[ours.name] = ours.survives_kill()
-        servers: list[Ours | Server] = [ours]
+        if crash:
+            survives[ours.name] = ours.survives_kill()
+        others: list[Server] = []
         for product in products:
-            for repeats in (1, 0):
+            for repeats in (1, 0) if product.name in survives else ():
                 place = Path(folder) / f"{product.name}-{repeats}"
-                server = stack.enter_context(Server(product, homes[product.name], place, body, repeats))
-                server.wait_ready()
-                servers.append(server)
-        cells, model = accept(servers, base64.b64encode(picture).decode(), submissions // rounds, rounds)
+                others.append(stack.enter_context(Server(product, homes[product.name], place, body, repeats)))
+        for other in others:
+            other.wait_ready()
+        servers: list[Ours | Server] = [ours, *others]
+        cells, model = accept(servers, base64.b64encode(picture).decode(), share, rounds)
         load.append(round(os.getloadavg()[0], 1))
     holds = {ours.name: ours.holds} | {product.name: product.holds for product in products}
     return {
@@ -108,7 +118,7 @@ def measure(submissions: int, rounds: int, venvs: Path) -> dict[str, Any]:
         "load_before_and_after": load,
         "body_mb": round(len(body) / 2**20, 2),
         "model_p50_ms": model,
-        "submissions": len(next(iter(cells[0].values())).latencies),
+        "submissions": share * rounds,
         "rounds": rounds,
         "servers": [
             {
@@ -131,7 +141,7 @@ def accept(
     network, alone = Network(), []
     rows = [(server, {count: Cell() for count in CLIENTS}, [0]) for server in servers]
     for index in range(rounds + 1):
-        alone += [timed(lambda: network.render(picture)) for _ in range(5)]
+        alone += [timed(lambda: render(network, picture)) for _ in range(5)]
         for server, cells, handed in rows:
             for count in CLIENTS:
                 latencies, refused, seconds = hand_over(server, count, share if index else count)
@@ -144,22 +154,28 @@ def accept(
     return [cells for _, cells, _ in rows], milliseconds(statistics.median(alone[5:]))
 
 
+def render(network: Network, picture: str) -> None:
+    """The model alone."""
+    network.render(picture)
+
+
 def hand_over(server: Ours | Server, clients: int, jobs: int) -> tuple[list[float], int, float]:
     """Latencies of clients that each submit as fast as they can, refusals, and the seconds that all of it took."""
 
-    def work(share: int) -> list[tuple[float, int]]:
-        with httpx.Client(base_url=server.base_url, timeout=120) as client:
-            return [once(client) for _ in range(share)]
+    def work(client: httpx.Client) -> list[tuple[float, int]]:
+        return [once(client) for _ in range(jobs // clients)]
 
     def once(client: httpx.Client) -> tuple[float, int]:
         started = time.perf_counter()
         refused = server.submit(client)
         return time.perf_counter() - started, refused
 
-    started = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        done = [each for part in pool.map(work, [jobs // clients] * clients) for each in part]
-    return [latency for latency, _ in done], sum(refused for _, refused in done), time.perf_counter() - started
+    with ExitStack() as stack, ThreadPoolExecutor(clients) as pool:
+        opened = [stack.enter_context(httpx.Client(base_url=server.base_url, timeout=120)) for _ in range(clients)]
+        started = time.perf_counter()
+        done = [each for part in pool.map(work, opened) for each in part]
+        seconds = time.perf_counter() - started
+    return [latency for latency, _ in done], sum(refused for _, refused in done), seconds
 
 
 def survives_kill(product: Product, home: Path, folder: Path, body: bytes) -> str:
@@ -182,14 +198,8 @@ def survives_kill(product: Product, home: Path, folder: Path, body: bytes) -> st
             if server.rendered() > 1:
                 raise TimeoutError("the job ended before the kill")
             server.crash()
-            if product.called is None:
-                return (
-                    f"no: the request ended with {type(answer.exception()).__name__}"
-                    if answer.exception()
-                    else "yes"
-                )
         with httpx.Client(base_url=server.base_url, timeout=120) as client:
-            known = server.knows(client, answer.result().json())
+            known = product.called is not None and server.knows(client, answer.result().json())
         try:
             server.settle(2, patience)
         except TimeoutError:
@@ -199,9 +209,9 @@ def survives_kill(product: Product, home: Path, folder: Path, body: bytes) -> st
 
 def table(record: dict[str, Any]) -> str:
     """For a terminal."""
-    head = f"{'server':14}{'model':10}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'per s':>8}{'refused':>9}  survives kill -9"
+    head = f"{'server':14}{'model':10}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'per s':>8}{'refused':>9}"
     lines = [f"{name}: {record[name]}" for name in ("date", "machine", "load_before_and_after", "model_p50_ms")]
-    lines.append(head)
+    lines.append(f"{head}  survives kill -9")
     for row in record["servers"]:
         for count, cell in row["clients"].items():
             figures = f"{cell['p50_ms']:9}{cell['p99_ms']:9}{cell['per_s']:8}{cell['refused']:9}"

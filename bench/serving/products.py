@@ -54,7 +54,7 @@ BENTOML = Product(
     ("bentoml", "serve", "bench.serving.apps.with_bentoml:Render", "--host", ports.HOST, "--port", "{port}"),
     ready="/readyz",
     path="/render/submit",
-    holds="a row with the whole request in SQLite, committed; the work itself waits in the memory of the process",
+    holds="the whole request in SQLite, which the next start of the server deletes; the work waits in memory",
     environ={"BENTOML_DO_NOT_TRACK": "1"},
     status="/render/status?task_id={id}",
     called="task_id",
@@ -89,8 +89,9 @@ def install(product: Product, folder: Path) -> Path:
     """
     pins = REQUIREMENTS / f"{product.name}.txt"
     spec = find_spec("torch")
-    assert spec is not None and spec.origin is not None, "torch is missing"
-    ours = f"{Path(spec.origin).parents[1]}\n{ROOT}\n"
+    assert spec is not None, "torch is missing"
+    assert spec.origin is not None, "torch is no plain package"
+    ours = f"{Path(spec.origin).parents[1]}\n"
     stamp = hashlib.sha256(pins.read_bytes() + f"{sys.version}\n{ours}".encode()).hexdigest()
     home = folder / product.name
     made = home / "stamp"
@@ -116,6 +117,7 @@ class Server:
         port = ports.choose(1)[0]
         self.base_url = f"http://{ports.HOST}:{port}"
         self._rendered = folder / "rendered"
+        folder.mkdir()
         self._rendered.touch()
         self._body = body if product.wrap is None else json.dumps({product.wrap: json.loads(body)}).encode()
         environ = {
@@ -123,6 +125,7 @@ class Server:
             **product.environ,
             "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PORT": str(port),
+            "PYTHONPATH": str(ROOT),
             "BENTOML_HOME": str(folder),
             "REPEATS": str(repeats),
             "RENDERED": str(self._rendered),

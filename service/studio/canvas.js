@@ -1,9 +1,10 @@
 // The picture with everything that was drawn on it. Zoom and pan are the view's alone: a doc is in pixels of the picture.
 
 import { moves } from "./state.js";
-import { pointsOf, sizesOf, trackOf } from "./tracks.js";
+import { cameraAt, pointsOf, sizesOf, trackOf } from "./tracks.js";
 
 export const COLORS = ["#ff6b2c", "#12b8a6", "#e64980", "#845ef7", "#82c91e", "#fab005", "#339af0", "#d9480f"];
+const SHADE = "#101114";
 const MARGIN = 32;
 const MAX_ZOOM = 32;
 
@@ -90,10 +91,12 @@ export class Canvas {
     context.translate(view.x, view.y);
     context.scale(view.scale, view.scale);
     context.imageSmoothingEnabled = view.scale < 4;
-    context.drawImage(bitmap, 0, 0, doc.image.width, doc.image.height);
     const tracks = new Map(doc.entities.map((entity) => [entity.id, trackOf(entity, doc, frames)]));
     if (frame > 0) this.#ghosts(tracks, frame, frames);
-    else for (const entity of doc.entities) this.#mask(entity, ui);
+    else {
+      context.drawImage(bitmap, 0, 0, doc.image.width, doc.image.height);
+      for (const entity of doc.entities) this.#mask(entity, ui);
+    }
     if (ui.overlay && preview) this.#overlay(preview, frame);
     context.restore();
     for (const entity of doc.entities) this.#path(entity, tracks.get(entity.id), ui, frame);
@@ -111,28 +114,37 @@ export class Canvas {
     context.globalAlpha = 1;
   }
 
-  /** Every entity where it will be, cut out of the picture; what it leaves is shaded. */
+  /** The picture as the camera sees it, and every entity where it will be, cut out; what it leaves is shaded. */
   #ghosts(tracks, frame, frames) {
-    const { context, bitmap, store } = this;
-    const there = store.doc.entities.filter((entity) => entity.mask?.box && tracks.get(entity.id));
+    const { context, bitmap } = this;
+    const { doc } = this.store;
+    const { width, height } = doc.image;
+    const there = doc.entities.filter((entity) => entity.mask?.box && tracks.get(entity.id));
+    const { angle, factor, pan } = cameraAt(doc.camera, frames, doc.loop)[frame];
     context.save();
     context.beginPath();
-    context.rect(0, 0, store.doc.image.width, store.doc.image.height);
+    context.rect(0, 0, width, height);
     context.clip();
+    context.fillStyle = SHADE;
+    context.fillRect(0, 0, width, height);
+    context.save();
+    context.translate(width / 2 + pan[0], height / 2 + pan[1]);
+    context.rotate(angle);
+    context.scale(factor, factor);
+    context.translate(-width / 2, -height / 2);
+    context.drawImage(bitmap, 0, 0, width, height);
     context.globalAlpha = 0.6;
-    for (const entity of there) {
-      const [start, now] = [tracks.get(entity.id)[0], tracks.get(entity.id)[frame]];
-      if (start[0] !== now[0] || start[1] !== now[1]) context.drawImage(entity.mask.tinted("#101114"), 0, 0);
-    }
-    context.globalAlpha = 1;
+    for (const entity of there.filter(moves)) context.drawImage(entity.mask.tinted(SHADE), 0, 0);
+    context.restore();
     for (const entity of there) {
       const track = tracks.get(entity.id);
-      const sizes = sizesOf(entity, store.doc, frames);
-      const factor = sizes[frame] / sizes[0];
+      const sizes = sizesOf(entity, doc, frames);
+      const size = (factor * sizes[frame]) / sizes[0];
       const [x0, y0] = entity.mask.box;
       context.save();
       context.translate(...track[frame]);
-      context.scale(factor, factor);
+      context.rotate(angle);
+      context.scale(size, size);
       context.drawImage(entity.mask.cut(bitmap), x0 - track[0][0], y0 - track[0][1]);
       context.restore();
     }

@@ -16,6 +16,7 @@ import { missing } from "./request.js";
 import { Result } from "./result.js";
 import { askForKey, openHelp, openRequest } from "./sheet.js";
 import { Store, cameraMoves, moves } from "./state.js";
+import { Things } from "./things.js";
 import { Timeline } from "./timeline.js";
 
 const TOOLS = [
@@ -35,7 +36,7 @@ const jobs = new Jobs(store, preview);
 const canvas = new Canvas($("canvas"), store, () => ({ frames: preview.frames, preview: preview.shown }));
 const examples = fetch("studio/examples.json").then((answer) => answer.json()).catch(() => []);
 const finder = makeFinder(store, examples, say);
-const pointer = new Pointer(canvas, store, finder);
+const pointer = new Pointer(canvas, store, new Things(store, finder));
 const panel = new Panel(store, preview, finder);
 const timeline = new Timeline(store, preview);
 const gallery = new Gallery(jobs);
@@ -114,7 +115,8 @@ function chooseTool(tool) {
   $("options").hidden = !paints;
   if (!paints) return;
   const range = el("input", { type: "range", min: 1, max: 100, value: pointer.brush, "data-key": "brush", oninput: () => (pointer.brush = Number(range.value)) });
-  fill($("options"), el("label", { className: "row small" }, "Size", range));
+  const another = el("button", { className: "quiet", onclick: () => ((pointer.fresh = true), another.setAttribute("aria-pressed", true)) }, "Another thing");
+  fill($("options"), el("label", { className: "row small" }, "Size", range), tool === "brush" && another);
 }
 
 async function generate(seed) {

@@ -103,8 +103,7 @@ export class Panel {
   #inspector(entity) {
     const change = (fields, merge = null) => this.store.entity(entity.id, () => fields, merge && `${merge} ${entity.id}`);
     if (!moves(entity)) {
-      const still = el("label", { className: "switch" }, "Hold it still", el("input", { type: "checkbox", role: "switch", checked: entity.still, "data-key": "still", onchange: (event) => change({ still: event.target.checked }) }));
-      return [el("p", { className: "small" }, entity.still ? "It stays where it is." : "Drag from it to draw its path."), still, this.copied && el("div", { className: "chips" }, el("button", { onclick: () => this.paste() }, "Paste path"))];
+      return [el("p", { className: "small" }, entity.still ? "It stays where it is." : "It stays where it is. Drag from it to draw its path."), this.copied && el("div", { className: "chips" }, el("button", { onclick: () => this.paste() }, "Paste path"))];
     }
     const [start, end] = entity.scale;
     return [

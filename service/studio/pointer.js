@@ -4,12 +4,11 @@ import { COLORS } from "./canvas.js";
 import { newEntity, moves } from "./state.js";
 import { distance, nearest, simplify, snapTo45, pointsOf } from "./tracks.js";
 import { blank } from "./masks.js";
+import { round } from "./things.js";
 
 const SLOP = 4; // screen pixels that a press may move and still be a click
 const REACH = { mouse: 9, pen: 12, touch: 20 };
 const TOLERANCE = 1.5; // screen pixels by which a freehand line may be simplified
-
-const round = ([x, y]) => [Math.round(x * 100) / 100, Math.round(y * 100) / 100];
 
 export class Pointer {
   #gesture = null;
@@ -17,8 +16,8 @@ export class Pointer {
   #pinch = null;
   #space = false;
 
-  constructor(canvas, store, finder) {
-    Object.assign(this, { canvas, store, finder }); // finder(id): look for the mask of an entity
+  constructor(canvas, store, things) {
+    Object.assign(this, { canvas, store, things });
     const { element } = canvas;
     element.addEventListener("pointerdown", (event) => this.#down(event));
     element.addEventListener("pointermove", (event) => this.#move(event));
@@ -33,6 +32,7 @@ export class Pointer {
   }
 
   brush = 12; // radius in pixels of the picture
+  fresh = false; // the next stroke paints another thing
   drawing = null; // the entity whose line is being set point by point
 
   /** End the line that is being set point by point. */
@@ -48,11 +48,11 @@ export class Pointer {
     const hit = this.entityAt(point);
     if (!this.#inside(point)) return tool === "line" ? this.#lineTo(point) : undefined;
     if (tool === "line") return this.#lineTo(point);
-    if (tool === "pin") return this.#pin(point, hit);
+    if (tool === "pin") return this.things.pin(point, hit);
     const { selected } = this.store;
-    if (selected && (shift || alt)) return this.#refine(selected, point, alt ? 0 : 1);
+    if (selected && (shift || alt)) return this.things.refine(selected, point, alt ? 0 : 1);
     if (hit) return this.store.set({ selected: hit.id, vertex: null });
-    return this.#add(point);
+    return this.things.add(point);
   }
 
   /** The entity whose mask is at a point: the selected one, or the one on top. */
@@ -176,19 +176,11 @@ export class Pointer {
     return {
       move: (point, where, event) => {
         if (!inner && distance(where, screen) < SLOP) return;
-        inner ??= (this.#insert(selected.id, at, point), this.#drag(at));
+        inner ??= (this.things.insert(selected.id, at, point), this.#drag(at));
         inner.move(point, where, event);
       },
-      end: (point) => inner || this.#insert(selected.id, at, this.canvas.toPicture(found.point), point),
+      end: (point) => inner || this.things.insert(selected.id, at, this.canvas.toPicture(found.point), point),
     };
-  }
-
-  #insert(id, at, point) {
-    this.store.entity(id, ({ path, easings }) => ({
-      path: path.toSpliced(at, 0, round(point)),
-      easings: easings?.toSpliced(at, 0, easings[at - 1]) ?? null,
-    }));
-    this.store.set({ vertex: at });
   }
 
   /** A drag draws the path of the entity under its start; where there is none, it is looked for there. */
@@ -207,7 +199,7 @@ export class Pointer {
       end: () => {
         if (!drawing) return this.click(start);
         const path = simplify(points, TOLERANCE / this.canvas.view.scale).slice(0, 1000).map(round);
-        if (!hit) return this.#add(start, { path });
+        if (!hit) return this.things.add(start, { path });
         this.store.entity(hit.id, () => ({ path, easings: null, still: false }));
         this.store.set({ selected: hit.id, vertex: null, frame: 0 });
       },
@@ -215,7 +207,8 @@ export class Pointer {
   }
 
   #stroke(point, value) {
-    const { doc, selected } = this.store;
+    const { doc } = this.store;
+    const selected = this.fresh && value ? null : this.store.selected;
     const entity = selected ?? newEntity(doc, {});
     if (!value && !selected?.mask) return null;
     const points = [point];
@@ -228,6 +221,7 @@ export class Pointer {
         const mask = (entity.mask ?? blank(doc.image.width, doc.image.height)).brushed(points, radius, value);
         if (selected) this.store.entity(entity.id, () => ({ mask }));
         else this.store.commit(({ entities }) => ({ entities: [...entities, Object.freeze({ ...entity, mask })] }));
+        this.fresh = false;
         this.store.note(entity.id, {});
         this.store.set({ selected: entity.id });
       },
@@ -244,51 +238,14 @@ export class Pointer {
         const [a, b] = [inside(start), inside(end)];
         const box = [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])].map(Math.round);
         if (box[2] - box[0] < 3 || box[3] - box[1] < 3) return;
-        this.#create({ box });
+        this.things.create({ box });
         this.store.set({ tool: "draw" });
       },
     };
   }
 
-  #add([x, y], fields = {}) {
-    this.#create({ clicks: [{ x: Math.floor(x), y: Math.floor(y), label: 1 }], ...fields });
-  }
-
-  #create(fields) {
-    if (this.store.doc.entities.length >= 16) return this.finder(null, "A video takes 16 things at most.");
-    const entity = newEntity(this.store.doc, fields);
-    this.store.commit(({ entities }) => ({ entities: [...entities, entity] }));
-    this.store.set({ selected: entity.id, vertex: null, frame: 0 });
-    this.finder(entity.id);
-    return entity;
-  }
-
-  #refine(entity, [x, y], label) {
-    const clicks = [...entity.clicks, { x: Math.floor(x), y: Math.floor(y), label }];
-    if (!clicks.some((click) => click.label) && !entity.box) return this.finder(null, "Show first what belongs to it.");
-    this.store.entity(entity.id, () => ({ clicks }));
-    this.finder(entity.id);
-  }
-
-  #pin(point, hit) {
-    if (hit) this.store.entity(hit.id, () => ({ path: [], easings: null, still: true }));
-    else this.#add(point, { still: true });
-    this.store.set({ selected: hit?.id ?? this.store.ui.selected, vertex: null });
-  }
-
   #lineTo(point) {
-    const { doc } = this.store;
-    const entity = doc.entities.find(({ id }) => id === this.drawing);
-    if (entity) {
-      const path = entity.path.length ? [...entity.path, round(point)] : [round(point)];
-      return this.store.entity(entity.id, () => ({ path, easings: null, still: false }));
-    }
-    const hit = this.entityAt(point);
-    if (hit) {
-      this.store.entity(hit.id, () => ({ path: [round(point)], easings: null, still: false }));
-      this.store.set({ selected: hit.id, vertex: null, frame: 0 });
-    } else if (this.#inside(point)) this.#add(point, { path: [round(point)] });
-    this.drawing = this.store.ui.selected;
+    this.drawing = this.things.lineTo(point, { id: this.drawing, hit: this.entityAt(point), inside: this.#inside(point) });
   }
 
   #hover(point, event) {

@@ -66,7 +66,7 @@ export class Preview extends EventTarget {
     const control = (this.#control = new AbortController());
     try {
       const found = await api.preview(await this.request(doc), control.signal);
-      const shown = { ...found, seconds: found.estimate.seconds, frames: await decode(found.animation).catch(() => null) };
+      const shown = { ...found, seconds: found.estimate.seconds, frames: await decode(found.animation, found.height).catch(() => null) };
       if (control.signal.aborted) return;
       this.busy = false;
       this.#set(shown, []);
@@ -85,7 +85,7 @@ export class Preview extends EventTarget {
 }
 
 /** The frames of an animation, where the browser can take it apart. */
-async function decode({ base64, format }) {
+async function decode({ base64, format }, height) {
   if (!("ImageDecoder" in globalThis)) return null;
   const data = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
   const decoder = new ImageDecoder({ data, type: `image/${format}` });
@@ -93,7 +93,7 @@ async function decode({ base64, format }) {
   const frames = [];
   for (let i = 0; i < decoder.tracks.selectedTrack.frameCount; i++) {
     const { image } = await decoder.decode({ frameIndex: i });
-    frames.push(await createImageBitmap(image));
+    frames.push(await createImageBitmap(image, 0, 0, image.displayWidth, height)); // without the bar of time below
     image.close();
   }
   decoder.close();

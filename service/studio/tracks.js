@@ -41,15 +41,20 @@ export function resample(points, frames, { easing = "linear", easings = null, st
 }
 
 /** A camera's move added to a track: zoom and turn about the middle, then shift; complete in the last frame. */
-export function follow(track, [width, height], { pan, zoom, roll, easing }, loop = false) {
-  const time = wayOut(progress(outward(track.length, loop), { easing }), track.length, loop);
+export function follow(track, [width, height], camera, loop = false) {
+  const moved = cameraAt(camera, track.length, loop);
   return track.map(([x, y], frame) => {
-    const t = time[frame];
+    const { angle, factor, pan } = moved[frame];
     const [dx, dy] = [x - width / 2, y - height / 2];
-    const [angle, factor] = [((roll * Math.PI) / 180) * t, zoom ** t];
     const [c, s] = [factor * Math.cos(angle), factor * Math.sin(angle)];
-    return [x + dx * c - dy * s - dx + t * pan[0], y + dx * s + dy * c - dy + t * pan[1]];
+    return [x + dx * c - dy * s - dx + pan[0], y + dx * s + dy * c - dy + pan[1]];
   });
+}
+
+/** How far a camera has turned (radians), zoomed and shifted the picture in each frame. */
+export function cameraAt({ pan, zoom, roll, easing }, frames, loop = false) {
+  const time = wayOut(progress(outward(frames, loop), { easing }), frames, loop);
+  return time.map((t) => ({ angle: ((roll * Math.PI) / 180) * t, factor: zoom ** t, pan: [t * pan[0], t * pan[1]] }));
 }
 
 /** How many frames lead out; in a loop the rest lead back. */

@@ -19,6 +19,7 @@ from jobs.errors import DragAnythingError
 from local.stack import Stack
 from model import trajectory
 from service.pages import kinds, remedy
+from tests.harness import restart, until
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WAIT_S = 60.0
@@ -203,10 +204,19 @@ def test_a_rocket_is_drawn_rendered_and_kept(studio: Studio) -> None:
     assert "job=" not in page.url
 
 
-def test_a_job_is_canceled_and_the_drawing_stays(studio: Studio) -> None:
+def test_a_job_outlives_the_connection_and_is_canceled(studio: Studio, live_stack: Stack) -> None:
     studio.draw_rocket()
     studio.set_video(SLOW)
     studio.generate()
+    studio.until("studio.jobs.current.status === 'running'")
+    studio.forgiven = r"Failed to load resource|ERR_"
+    restart(live_stack, "api")
+    notices = studio.page.locator("#notices")
+    try:
+        expect(notices).to_contain_text("The connection is lost.")
+    finally:
+        until(live_stack.serves, WAIT_S)
+    expect(notices).to_be_empty()
     studio.button("Cancel").click()
     expect(studio.page.get_by_text("You stopped it.")).to_be_visible()
     assert [entity["label"] for entity in studio.entities()] == ["rocket"]
@@ -337,8 +347,8 @@ BENT = "entity.path = [[225, 130], [60, 40], [300, 250]]"
     [
         f"{BENT}; entity.easing = 'ease_out'; entity.start = 3; entity.end = 30",
         f"{BENT}; entity.easings = ['ease_in', 'ease_in_out']; doc.loop = true",
-        f"{BENT}; entity.path[2] = [225, 130]; doc.loop = true; doc.camera = {{...doc.camera, zoom: 1.2, roll: 8}}",
-        "entity.path = []; doc.camera = {pan: [-60, 20], zoom: 0.8, roll: -20, easing: 'ease_in'}; doc.hold = true",
+        f"{BENT}; entity.path[2] = [225, 130]; doc.loop = true; doc.camera = {{...doc.camera, zoom: 2, roll: 8}}",
+        "entity.path = []; doc.camera = {pan: [-60, 20], zoom: 0.8, roll: -9, easing: 'ease_in'}; doc.hold = true",
     ],
 )
 def test_what_scrubbing_shows_is_what_the_server_lays_out(studio: Studio, change: str) -> None:

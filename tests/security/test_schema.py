@@ -16,6 +16,7 @@ from tests import doors
 OPTIONS = [
     "--phases=examples,coverage,fuzzing,stateful",
     "--max-examples=5",
+    "--request-timeout=60",
     "--seed=1",
     "--generation-deterministic",
     "--suppress-health-check=all",

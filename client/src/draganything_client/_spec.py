@@ -24,21 +24,23 @@ Mask = str | Path | bytes | Array | Sequence[Sequence[object]] | dict[str, Any]
 
 
 def spec(
-    image: str | Path | bytes | Upload,
+    image: str | Path | bytes | Upload | None,
     entities: Iterable[dict[str, Any]],
     **fields: Any,
 ) -> dict[str, Any]:
     """A request for ``generate`` or ``preview``.
 
     Args:
-        image: a PNG, JPEG or WebP as a path or its bytes, an ``https://`` URL, or an upload.
+        image: a PNG, JPEG or WebP as a path or its bytes, an ``https://`` URL, or an upload;
+            None with ``extends=ID``.
         entities: from ``entity``.
         fields: anything else of the request: ``seed=7``, ``hold_background=True``, ``output={"format": "webm"}``.
 
     Raises:
         OSError: a file cannot be read.
     """
-    return {"image": image_source(image), "entities": list(entities), **fields}
+    first = {} if image is None else {"image": image_source(image)}
+    return {**first, "entities": list(entities), **fields}
 
 
 def entity(

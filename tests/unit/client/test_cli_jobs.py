@@ -59,7 +59,9 @@ def test_no_jobs(service: Service) -> None:
 def test_models_as_a_table_and_as_json(service: Service) -> None:
     service.on("GET", "/v1/models", Answer({"models": [CARD]}))
     assert "tiny  192x128  14 (≤ 25)  8 (≤ 50)  7    Apache-2.0  abababababab" in run(service, "models").out
-    assert json.loads(run(service, "models", "--json").out) == {"models": [CARD | {"samplers": [], "tiers": []}]}
+    assert json.loads(run(service, "models", "--json").out) == {
+        "models": [CARD | {"samplers": [], "tiers": [], "fast_num_inference_steps": None}]
+    }
 
 
 def test_a_batch_is_watched_and_canceled_by_its_id(service: Service) -> None:

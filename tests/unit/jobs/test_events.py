@@ -128,6 +128,7 @@ def test_the_feed_outlives_valkey(tmp_path: Path) -> None:
             async with feed.listen("a") as changed:
                 process.kill()
                 await rings(changed)
+                redis.close()  # its connection led to the process that is dead
                 redis.publish(CHANNEL, "a")
                 await rings(changed)
 

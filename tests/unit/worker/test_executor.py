@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import threading
 import weakref
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -24,7 +28,7 @@ from jobs import queue
 from jobs.eta import Pace, Size
 from jobs.registry import Registry
 from jobs.settings import Settings
-from jobs.spec import JobSpec
+from jobs.spec import Blob, JobSpec
 from jobs.state import Record, Result, Stage, Status
 from jobs.storage import Storage, attempt_prefix, decision_key, inputs_prefix, job_prefix
 from jobs.store import Store, Verdict
@@ -32,8 +36,9 @@ from local.ports import HOST, choose
 from local.stack import Stack
 from model import Conditions, DragAnythingPipeline, Entity
 from tests.harness import flush, settings_of
-from tests.unit.worker.scenes import lapse, scene, submit
+from tests.unit.worker.scenes import SIZE, lapse, scene, submit
 from worker.attempt import Attempt
+from worker.decode import decode
 from worker.executor import Executor
 from worker.pulse import Pulse
 
@@ -153,7 +158,7 @@ def test_a_success(rendered: Rendered) -> None:
 
 def test_the_artifacts_are_there(rendered: Rendered) -> None:
     artifacts = rendered.result.artifacts
-    assert set(artifacts) == {"video", "poster", "overlay", "frames", "manifest"}
+    assert set(artifacts) == {"video", "poster", "overlay", "frames", "ending", "manifest"}
     names = {name: artifact.key.rpartition("/")[2] for name, artifact in artifacts.items()}
     assert set(names.values()) == set(rendered.objects)
     for name, artifact in artifacts.items():
@@ -179,7 +184,7 @@ def test_the_same_spec_gives_the_same_frames_and_only_the_files_asked_for(
     output = {"format": "gif", "overlay": False, "frames": False}
     record = bench.render(output=output, num_inference_steps=2)
     assert record.result is not None
-    assert set(record.result.artifacts) == {"video", "poster", "manifest"}
+    assert set(record.result.artifacts) == {"video", "poster", "ending", "manifest"}
     assert record.result.artifacts["video"].media_type == "image/gif"
     assert bench.manifest(record)["frames_sha256"] == rendered.manifest["frames_sha256"]
 
@@ -262,7 +267,7 @@ def test_the_best_of_several_is_the_result_and_each_is_what_its_seed_makes_alone
     assert (result.seed, result.scores) == (0, result.candidates[0].scores)
     names = ["video", "candidate-2", "candidate-3", "candidate-4"]
     assert [one.artifact for one in result.candidates] == names
-    assert set(result.artifacts) == {*names, "poster", "overlay", "manifest"}
+    assert set(result.artifacts) == {*names, "poster", "overlay", "ending", "manifest"}
     assert len({result.artifacts[name].sha256 for name in names}) == 4
     assert (record.progress.step, record.progress.steps) == (4, 4)
 
@@ -272,6 +277,66 @@ def test_the_best_of_several_is_the_result_and_each_is_what_its_seed_makes_alone
     made, again = bench.manifest(record), bench.manifest(alone)
     assert made["frames_sha256"] == again["frames_sha256"]
     assert (made["request"]["seed"], made["request"]["best_of"]) == (0, 1)
+
+
+def prefix_of(record: Record, name: str) -> Blob:
+    assert record.result is not None
+    artifact = record.result.artifacts[name]
+    return Blob(key=artifact.key, sha256=artifact.sha256, width=SIZE, height=SIZE)
+
+
+def video_of(bench: Bench, record: Record, name: str = "video") -> Frames:
+    size = (576, 576) if name == "overlay" else (SIZE, SIZE)
+    return decode(bench.storage.get(prefix_of(record, name).key), size)
+
+
+@pytest.mark.parametrize(("name", "form"), [("frames", "mp4"), ("video", "gif")])
+def test_an_extension_begins_with_the_earlier_frames_and_shows_its_first_one_once(
+    bench: Bench, name: str, form: str
+) -> None:
+    output = {"format": form, "overlay": True, "frames": True}
+    first = bench.render(output=output)
+    alone = bench.render(output=output, seed=9)
+    more = bench.render(output=output, seed=9, prefix=prefix_of(first, name))
+    earlier, new = video_of(bench, first, name), video_of(bench, alone, "frames")
+    whole = video_of(bench, more, "frames")
+    assert np.array_equal(whole, np.concatenate([earlier, new[1:]]))
+    assert bench.manifest(more)["frames_sha256"] == hashlib.sha256(whole.tobytes()).hexdigest()
+    assert bench.manifest(more)["request"]["prefix"] == prefix_of(first, name).model_dump()
+    assert len(video_of(bench, more)) == 3
+    assert more.result is not None
+    assert alone.result is not None
+    assert more.result.num_frames == 3
+    assert more.result.duration_s == pytest.approx(3 / 7, abs=1e-4)
+    assert more.result.scores == alone.result.scores
+    drawn = video_of(bench, more, "overlay")
+    plain = cv2.resize(earlier[0], (576, 576), interpolation=cv2.INTER_CUBIC)
+    assert len(drawn) == 3
+    assert np.abs(drawn[0].astype(int) - plain).mean() < 10
+    again = bench.render(output=output, prefix=prefix_of(more, "frames"))
+    assert np.array_equal(video_of(bench, again, "frames")[:3], whole)
+
+
+@pytest.mark.parametrize("how", ["of another size", "no video"])
+def test_an_earlier_video_that_can_not_be_used(bench: Bench, how: str) -> None:
+    first = bench.render(num_inference_steps=1)
+    name = "poster" if how == "no video" else "video"
+    size = {"width": 128} if how == "of another size" else {}
+    record = bench.render(num_inference_steps=1, prefix=prefix_of(first, name), **size)
+    assert error_code(record) == "input_lost"
+
+
+def test_the_ending_has_the_last_frame_and_the_masks_where_the_tracker_saw_the_entities(bench: Bench) -> None:
+    output = {"format": "mp4", "overlay": False, "frames": True}
+    tracked_by(bench, Script(0.0, None))
+    seen, lost = bench.render(output=output), bench.render(output=output)
+    for record, names in ((seen, ["frame.png", "0.png"]), (lost, ["frame.png"])):
+        with zipfile.ZipFile(io.BytesIO(bench.storage.get(prefix_of(record, "ending").key))) as archive:
+            assert archive.namelist() == names
+            pictures = [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in names]
+        assert np.array_equal(pictures[0], video_of(bench, record, "frames")[-1])
+    assert lost.result is not None
+    assert lost.result.scores is None
 
 
 def test_candidates_stop_within_a_step(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

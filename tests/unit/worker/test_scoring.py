@@ -9,7 +9,7 @@ from evaluation.look import Floats
 from evaluation.tracking import Bools, FlowTracker, Frames
 from jobs.state import Scores
 from model import Entity
-from worker.scoring import score
+from worker.scoring import find_ending, score
 
 NUM_FRAMES = 5
 
@@ -94,3 +94,37 @@ def test_a_video_in_which_nothing_moves_scores_the_still_baseline() -> None:
 
 def test_a_tracker_that_fails_costs_the_scores_and_nothing_else() -> None:
     assert score(video(64, 64), [entity((1, 0))], ["square"], Broken()) is None
+
+
+@pytest.mark.parametrize("size", [(128, 128), (512, 512)])
+def test_the_ending_has_masks_that_went_along_grew_and_turned(size: tuple[int, int]) -> None:
+    still = video(*size)[0]
+    scale, middle = size[0] / 64, (size[0] * 28 / 64, size[1] * 28 / 64)
+    frames, square = [], entity((0, 0)).mask.astype(np.uint8)
+    expected = cv2.resize(square, size, interpolation=cv2.INTER_NEAREST)
+    for time in range(NUM_FRAMES):
+        motion = cv2.getRotationMatrix2D(middle, 4.0 * time, 1 + 0.03 * time)
+        motion = np.asarray(motion + np.array([[0, 0, 1.0], [0, 0, 0.5]]) * time * scale, np.float64)
+        sprite = cv2.warpAffine(still, motion, size)
+        mask = cv2.warpAffine(cv2.resize(square, size, interpolation=cv2.INTER_NEAREST), motion, size)
+        frames.append(np.where(mask[..., None] > 0, sprite, still[::-1]))
+        expected = mask
+    pictures = np.stack(frames).astype(np.uint8)
+    things = [entity((1, 0.5))]
+    (found,) = find_ending(pictures, things, score(pictures, things, ["square"], FlowTracker()))
+    assert found is not None
+    assert found.shape == expected.shape
+    overlap = (found & (expected > 0)).sum() / (found | (expected > 0)).sum()
+    assert overlap > 0.93
+
+
+def test_the_ending_lacks_what_is_not_seen() -> None:
+    frames, things = video(64, 64), [entity((0, 0)), entity((0, 0))]
+    scored = score(frames, things, ["one", "other"], Script())
+    assert scored is not None
+    scored.visible[1, -1] = False
+    held, lost = find_ending(frames, things, scored)
+    assert held is not None
+    assert np.array_equal(held, things[0].mask)
+    assert lost is None
+    assert find_ending(frames, things, None) == [None, None]
