@@ -31,7 +31,9 @@ from service.state import Doors, Services
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems.RESPONSES)
 
-Artifact = Annotated[str, Query(pattern=r"^(video|overlay|poster|manifest|frames|candidate-([2-9]|1[0-6]))$")]
+Artifact = Annotated[
+    str, Query(pattern=r"^(video|overlay|poster|manifest|frames|ending|candidate-([2-9]|1[0-6]))$")
+]
 MAX_WAIT_S = 60.0
 _RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
 
