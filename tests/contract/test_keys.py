@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import structlog
-import uvicorn
 from draganything_client import Client, Unauthorized
 from redis import Redis
 from starlette.testclient import TestClient
@@ -414,7 +413,12 @@ def test_other_hosts_are_listened_on_once_there_is_a_key(
     settings: Settings, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(uvicorn, "run", lambda _, **options: told.append(options["host"]))
+
+    def run(server: main.Server) -> None:
+        told.append(server.config.host)
+        server.started = True
+
+    monkeypatch.setattr(main.Server, "run", run)
     monkeypatch.setattr(main, "configure_logs", lambda _: None)
     monkeypatch.setattr(main, "settings", lambda: settings.model_copy(update={"host": "0.0.0.0"}))
     with pytest.raises(SystemExit, match="draganything keys create"):
