@@ -55,7 +55,7 @@ def test_up_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         with urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
             assert json.load(answer)["status"] == "ok"
         started = children(process.pid)
-        assert len(started) == 5
+        assert started
         process.send_signal(signal.SIGINT)  # what Ctrl-C sends
         assert process.wait(20) == 0
         assert all(ends(child, 0) for child in started)
