@@ -132,6 +132,7 @@ class VideoStage(Stage):
     loss_mask: Literal["entity", "weighted", "none"] = "entity"  # the paper's, 1 + weight * mask, or no mask
     mask_weight: float = Field(3.0, ge=0)
     still_start: bool = False  # a fresh UNet begins as a still picture
+    look_weight: float = Field(0.0, ge=0)  # of the loss that tells an attention where entities came from
     control: Literal["both", "gaussian", "entity", "none"] = "both"  # what the ControlNet sees of the entities
     temporal_guidance: bool = True  # False: the ControlNet's layers over time are passed by
     entities: Literal["diffusion", "classifier"] = "diffusion"  # what entity vectors are features of
@@ -152,7 +153,7 @@ AnyStage = Annotated[VAEStage | EntityStage | VideoStage, Field(discriminator="k
 class Samples(Strict):
     """The sheets that a run leaves behind while it trains."""
 
-    every: Count = 500  # steps
+    every: int = Field(500, ge=0)  # steps; 0: none
     count: Count = 4
     steps: Count = 10
     frames: Count = 14
@@ -177,6 +178,9 @@ class Config(Strict):
     def _check(self) -> "Config":
         if self.cache is None and any(isinstance(s, VideoStage) and s.clips for s in self.stages):
             raise ValueError("stages with clips: N keep them on disk: set cache to a folder")
+        sizes = self.data.sizes if isinstance(self.data, Synthetic) else (self.data.size,)
+        if self.samples.every and any(side % 64 for size in sizes for side in size):
+            raise ValueError("samples are made by the pipeline in multiples of 64 pixels: set samples.every to 0")
         return self
 
 

@@ -164,7 +164,8 @@ class Run:
                 bar.update()
                 if self.step % self.config.log_every == 0 or self.step == 1:
                     self._report(options, {**figures, "lr": rate}, bar)
-                if self.step % self.config.samples.every == 0 and self.first and options.kind != "entity":
+                every = self.config.samples.every
+                if every and self.step % every == 0 and self.first and options.kind != "entity":
                     self._sample(current)
                 if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                     self._write(current)

@@ -49,7 +49,8 @@ def install(unet: Any, controlnet: Any, coefficients: Tensor, example: tuple[Any
     skip = shortcut.in_channels - width  # where the skip from the first convolution begins
     for row in (*plus, *minus):
         shortcut.weight[row, skip + row] = 1
-    for conv in (last.spatial_res_block.conv2, last.temporal_res_block.conv2, unet.conv_out):
+    attentions = [block.proj_out for block in getattr(unet.up_blocks[-1], "attentions", [])[-1:]]
+    for conv in (last.spatial_res_block.conv2, last.temporal_res_block.conv2, unet.conv_out, *attentions):
         nn.init.zeros_(conv.weight)
         nn.init.zeros_(conv.bias)
     unet.conv_out.weight[range(latents), plus, 1, 1] = 1

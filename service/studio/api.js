@@ -65,6 +65,7 @@ export const job = (id) => read(`v1/jobs/${encodeURIComponent(id)}`);
 export const jobs = (after) => read(`v1/jobs?limit=24${after ? `&after=${encodeURIComponent(after)}` : ""}`);
 export const cancel = (id) => call(`v1/jobs/${encodeURIComponent(id)}/cancel`);
 export const forget = (id) => call(`v1/jobs/${encodeURIComponent(id)}`, undefined, { method: "DELETE" });
+export const ending = async (id) => (await send(`v1/jobs/${encodeURIComponent(id)}/result?artifact=ending`)).arrayBuffer();
 export const batch = (body) => call("v1/batches", body, repeatable());
 export const batchState = (id) => read(`v1/batches/${encodeURIComponent(id)}`);
 export const cancelBatch = (id) => call(`v1/batches/${encodeURIComponent(id)}/cancel`);

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { Canvas } from "./canvas.js";
 import { $, el, fill, icon, iconButton, notice } from "./dom.js";
+import { endingOf } from "./extension.js";
 import { makeFinder } from "./finder.js";
 import { Gallery } from "./gallery.js";
 import { Jobs, duration } from "./jobs.js";
@@ -44,6 +45,7 @@ const request = async () => preview.request(store.doc);
 new Result(store, jobs, {
   again: (seed) => generate(seed),
   variations: async () => gallery.variations(await request()),
+  extend,
 });
 
 for (const button of document.querySelectorAll("[data-icon]")) button.prepend(icon(button.dataset.icon));
@@ -70,6 +72,17 @@ async function openFile(file, fields) {
   } catch (error) {
     if (store.doc.image) notice("picture", error.message);
     else $("pick-error").textContent = error.message;
+  }
+}
+
+/** Go on where a video ends. */
+async function extend(job) {
+  try {
+    const doc = await endingOf(job, await keep.loadForJob(job.id).catch(() => null));
+    jobs.close();
+    store.open(doc);
+  } catch (problem) {
+    notice("extend", problem instanceof api.Problem ? problem.message : "The last frame of this video can not be read from its storage.");
   }
 }
 

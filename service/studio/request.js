@@ -21,7 +21,8 @@ export function missing(doc) {
 /** The body for a video of so many frames. */
 export async function requestOf(doc, frames) {
   const { output, camera } = doc;
-  const body = { image: { base64: await base64Of(doc.image) }, entities: [] };
+  const { extends: earlier } = doc.image;
+  const body = { ...(earlier ? { extends: earlier } : { image: { base64: await base64Of(doc.image) } }), entities: [] };
   if (output.model) body.model = output.model;
   for (const entity of doc.entities) body.entities.push(await entityOf(entity, doc, frames));
   if (doc.loop) body.loop = true;

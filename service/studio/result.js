@@ -16,7 +16,7 @@ export class Result {
   #working = null;
 
   constructor(store, jobs, actions) {
-    Object.assign(this, { store, jobs, actions }); // actions: {again, variations}
+    Object.assign(this, { store, jobs, actions }); // actions: {again, variations, extend}
     jobs.addEventListener("change", () => this.show());
     store.addEventListener("change", () => this.#follow());
     store.addEventListener("doc", () => this.video?.pause()); // who draws wants to see the plan's first frame
@@ -175,6 +175,7 @@ export class Result {
         { className: "links" },
         el("button", { onclick: () => this.actions.again(Math.floor(Math.random() * SEEDS)) }, "Again, another seed"),
         el("button", { onclick: () => this.actions.variations() }, "Four variations"),
+        el("button", { onclick: () => this.actions.extend(job) }, "Go on from the last frame"),
       ),
       el("section", {}, el("p", { className: "small" }, `${facts}. Made in ${duration(seconds)}.`), job.warnings.map(warning)),
       this.#takes(job),

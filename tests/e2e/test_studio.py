@@ -238,6 +238,30 @@ def test_the_four_variations_are_one_batch(studio: Studio) -> None:
     assert f"Seed {studio.ask('studio.jobs.current.result.seed')}" == chosen
 
 
+def test_a_video_goes_on_from_its_last_frame(studio: Studio) -> None:
+    studio.draw_rocket()
+    studio.set_video(SMALL)
+    studio.generate()
+    studio.button("Go on from the last frame").click()
+    studio.until("studio.store.doc.image.extends")
+    earlier = studio.ask("studio.store.doc.image.extends")
+    studio.until("studio.canvas.bitmap.width === 64")
+    expect(studio.page.locator("video")).to_be_hidden()
+    assert all(thing["label"] == "rocket" and not thing["path"] and thing["pixels"] for thing in studio.entities())
+
+    studio.page.keyboard.press("b")
+    studio.drag((20, 40), (26, 40))
+    studio.page.keyboard.press("v")
+    studio.drag((23, 40), (45, 20))
+    body = studio.request()
+    assert body["extends"] == earlier
+    assert not body.keys() & {"image", "width", "height"}
+    studio.generate()
+    expect(studio.page.locator("video")).to_be_visible()
+    assert studio.ask("studio.jobs.current.result.num_frames") == 5
+    assert studio.ask("studio.jobs.current.id") != earlier
+
+
 @pytest.fixture
 def square(tmp_path: Path) -> Path:
     """A red square from (60, 40) to (120, 100) on grey."""

@@ -11,6 +11,7 @@ from training import classifier, still_start
 from training.classifier import ClassifierEncoder
 from training.conditions import Cache, embed, entity_features, pool
 from training.config import Config, VideoStage
+from training.correspondence import Look, origins
 from training.data.clips import Clips, Source
 from training.data.kept import KeptClips
 from training.data.seeds import Draw
@@ -37,6 +38,7 @@ class VideoTraining(Stage):
         self.folder = config.cache
         self.features = Cache(config.cache, f"{options.entities}-{options.ensemble}", self.entity_encoder)
         self.latents = Cache(config.cache, "latents", self.vae.encoder, self.vae.quant_conv)
+        self.look = Look(self.unet) if options.look_weight else None
         if not options.temporal_guidance:
             without_time(self.controlnet)
         if options.gradient_checkpointing:
@@ -95,7 +97,11 @@ class VideoTraining(Stage):
         residuals = self.controlnet(inputs, noised.timesteps, context, ids, condition)
         found = self.unet(inputs, noised.timesteps, context, ids, residuals)
         weights = latent_weights(clips.weighted, options.loss_mask, options.mask_weight)
-        return weighted_error(found, noised.target, weights), _by_level(found.detach(), noised)
+        loss, metrics = weighted_error(found, noised.target, weights), _by_level(found.detach(), noised)
+        if self.look is not None:
+            metrics["look"] = self.look.loss(origins(clips))
+            loss = loss + options.look_weight * metrics["look"]
+        return loss, metrics
 
     def _noise(self, latents: Tensor, image: Tensor, random: torch.Generator) -> tuple[Noised, Tensor]:
         """Clips noised to random levels, and the UNet's inputs: these and the picture, [B, F, 2C, h, w]."""
@@ -146,7 +152,7 @@ def mute(control: str, heat: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_level(found: Tensor, noised: Noised) -> Metrics:
-    error = ((found.float() - noised.target) ** 2).flatten(1).mean(dim=1)
+    error = ((found.float() - noised.target) ** 2).double().flatten(1).mean(dim=1)  # in any order of summing
     small = noised.timesteps < math.log(2) / 4
     return {
         name: (error * part).sum() / part.sum().clamp(min=1)

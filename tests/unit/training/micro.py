@@ -9,12 +9,12 @@ import yaml
 from training.config import Synthetic
 from training.data.synthetic import SyntheticSource
 
-WIDTHS = [32, 32, 32]  # diffusers asks for multiples of 32
+WIDTHS = [32, 32]  # diffusers asks for multiples of 32
 TRUNK = {
     "in_channels": 8,
     "out_channels": 4,
     "block_out_channels": WIDTHS,
-    "num_attention_heads": [1, 1, 1],
+    "num_attention_heads": [1, 1],
     "cross_attention_dim": 8,
     "addition_time_embed_dim": 4,
     "projection_class_embeddings_input_dim": 12,
