@@ -51,6 +51,10 @@ def _described(
     image: Annotated[
         Path | None, option("--image", metavar="FILE", panel=REQUEST, help="First frame: PNG, JPEG, WebP.")
     ] = None,
+    extends: Annotated[
+        str | None,
+        option("--extends", metavar="ID", panel=REQUEST, help="Go on from the last frame of this job's video."),
+    ] = None,
     mask: Annotated[
         list[Path] | None,
         option(
@@ -99,7 +103,7 @@ def _described(
         "seed": seed,
         "hold_background": hold_background,
     }
-    return request(spec_file, image, mask or (), path or (), label or (), set_ or (), fields)
+    return request(spec_file, image, extends, mask or (), path or (), label or (), set_ or (), fields)
 
 
 def takes_request(command: Callable[..., None]) -> Callable[..., None]:

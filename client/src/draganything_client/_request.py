@@ -16,6 +16,7 @@ from ._spec import entity, spec
 def request(
     file: Path | None,
     image: Path | None,
+    extends: str | None,
     masks: Sequence[Path],
     paths: Sequence[str],
     labels: Sequence[str],
@@ -28,10 +29,10 @@ def request(
         typer.BadParameter: the options contradict each other, or a file cannot be read.
     """
     try:
-        made = _loaded(file) if file else _made(image, masks, paths, labels)
+        made = _loaded(file) if file else _made(image, extends, masks, paths, labels)
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}") from error
-    if file and (image or masks or paths or labels):
+    if file and (image or extends or masks or paths or labels):
         raise typer.BadParameter("give SPEC.json, or --image with --mask and --path, not both")
     for name, value in (fields or {}).items():
         if value is not None:
@@ -45,10 +46,14 @@ def request(
 
 
 def _made(
-    image: Path | None, masks: Sequence[Path], paths: Sequence[str], labels: Sequence[str]
+    image: Path | None,
+    extends: str | None,
+    masks: Sequence[Path],
+    paths: Sequence[str],
+    labels: Sequence[str],
 ) -> dict[str, Any]:
-    if image is None or not paths:
-        raise typer.BadParameter("give SPEC.json, or --image with a --path for each entity")
+    if (image is None) == (extends is None) or not paths:
+        raise typer.BadParameter("give SPEC.json, or --image (or --extends) with a --path for each entity")
     if len(masks) not in (0, len(paths)):
         raise typer.BadParameter(
             f"{len(masks)} masks for {len(paths)} paths: give one for each, or none", param_hint="--mask"
@@ -65,7 +70,7 @@ def _made(
         )
         for index, path in enumerate(paths)
     ]
-    return spec(image, entities)
+    return spec(image, entities, **({} if extends is None else {"extends": extends}))
 
 
 def _loaded(file: Path) -> dict[str, Any]:

@@ -32,6 +32,13 @@ def test_generate_from_a_file_saves_the_video_under_its_id(service: Service) -> 
     assert got.err.splitlines() == ["j1: queued", "j1: denoising", "j1: succeeded"]
 
 
+def test_generate_goes_on_from_an_earlier_video(service: Service) -> None:
+    scripted(service, DONE)
+    assert run(service, "generate", "--extends", "a1", "--label", "bird", "--path", "1,2 3,4").code == 0
+    entity = {"trajectory": {"points": [[1.0, 2.0], [3.0, 4.0]]}, "label": "bird"}
+    assert service.seen[0].body == {"extends": "a1", "entities": [entity]}
+
+
 def test_generate_from_options(service: Service) -> None:
     scripted(service, DONE)
     for name in ("image.png", "a.png", "b.png"):
@@ -129,6 +136,8 @@ def test_detach_prints_the_id_at_once(service: Service) -> None:
     ("arguments", "message"),
     [
         ([], "give SPEC.json, or --image"),
+        (["--image", "here.json", "--extends", "a1", "--path", "1,2"], "give SPEC.json, or --image"),
+        (["here.json", "--extends", "a1"], "not both"),
         (["missing.json"], "missing.json: No such file"),
         (["here.json", "--image", "here.json"], "not both"),
         (["--image", "here.json"], "--path for each entity"),
