@@ -9,6 +9,7 @@ from diffusers.schedulers.scheduling_utils import AysSchedules
 from torch import Tensor
 
 SAMPLERS = ("euler", "ays")
+SVD_BOUNDS = (0.002, 700.0)
 
 
 def draw(
@@ -27,7 +28,8 @@ def noise_levels(scheduler_config: Any, steps: int, sampler: str = "euler") -> t
     """Sigmas [steps+1], falling to 0, and the timesteps [steps] that the networks see; float32 on the CPU.
 
     "euler" is the reference: Karras sigmas between the scheduler config's bounds. "ays" are the ten levels of
-    "Align Your Steps" for SVD; another count interpolates between them log-linearly, as its authors propose.
+    "Align Your Steps" for SVD; another count interpolates between them log-linearly, as its authors propose, and for
+    a model with other bounds than SVD's they are stretched to these, log-linearly too.
     """
     if steps < 1:
         raise ValueError(f"num_inference_steps must be at least 1, not {steps}")
@@ -35,17 +37,18 @@ def noise_levels(scheduler_config: Any, steps: int, sampler: str = "euler") -> t
     if sampler == "euler":
         scheduler.set_timesteps(steps)
     elif sampler == "ays":
-        scheduler.set_timesteps(sigmas=_align_your_steps(steps))
+        bounds = (scheduler.config.sigma_min, scheduler.config.sigma_max)
+        scheduler.set_timesteps(sigmas=_align_your_steps(steps, bounds))
     else:
         raise ValueError(f"sampler is one of {', '.join(SAMPLERS)}, not {sampler!r}")
     return scheduler.sigmas, scheduler.timesteps
 
 
-def _align_your_steps(steps: int) -> list[float]:
+def _align_your_steps(steps: int, bounds: tuple[float, float]) -> list[float]:
     levels = cast("list[float]", AysSchedules["StableDiffusionVideoSigmas"])[:-1]
     place = np.linspace(0, len(levels) - 1, steps)
     logs = np.interp(place, np.arange(len(levels)), np.log(levels))
-    return [*np.exp(logs).tolist(), 0.0]
+    return [*np.exp(np.interp(logs, np.log(SVD_BOUNDS), np.log(bounds))).tolist(), 0.0]
 
 
 def euler_step(latents: Tensor, v: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:

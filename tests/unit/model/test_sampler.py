@@ -42,6 +42,13 @@ def test_other_ays_counts_interpolate_between_the_same_ends(steps: int) -> None:
     assert (sigmas.diff() < 0).all()
 
 
+def test_ays_levels_are_stretched_to_other_bounds() -> None:
+    sigmas, _ = sampler.noise_levels(SVD | {"sigma_min": 5.0, "sigma_max": 80.0}, 10, "ays")
+    assert sigmas[0] == pytest.approx(80)
+    assert sigmas[-2] > 5
+    assert (sigmas.diff() < 0).all()
+
+
 @pytest.mark.parametrize(("steps", "name"), [(0, "euler"), (-1, "ays"), (5, "heun")])
 def test_nonsense_is_refused(steps: int, name: str) -> None:
     with pytest.raises(ValueError, match=r"num_inference_steps|sampler"):

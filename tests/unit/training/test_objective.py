@@ -58,6 +58,13 @@ def test_loss_masks() -> None:
         latent_weights(masks, "all", 1)
 
 
+def test_what_an_entity_leaves_behind_is_weighted_too() -> None:
+    masks = torch.zeros(1, 2, 8, 16, dtype=torch.bool)
+    masks[:, 0, :, :8] = masks[:, 1, :, 8:] = True
+    assert latent_weights(masks, "entity", 3).flatten().tolist() == [1, 0, 0, 1]
+    assert latent_weights(masks, "weighted", 3).flatten().tolist() == [4, 1, 4, 4]
+
+
 def test_an_error_outside_of_the_mask_costs_nothing() -> None:
     masks = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
     masks[..., :8, :8] = True
