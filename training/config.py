@@ -69,6 +69,9 @@ class Folder(Strict):
     )
 
 
+Data = Annotated[Synthetic | Folder, Field(discriminator="kind")]
+
+
 class Networks(Strict):
     """What is trained: fresh networks by the configs of a folder, or published ones."""
 
@@ -98,6 +101,7 @@ class Stage(Strict):
     weight_decay: float = Field(0.01, ge=0)
     clip: Positive = 1.0
     ema: Share = 0.998  # 0: none
+    data: Data | None = None  # None: the run's
 
 
 class VAEStage(Stage):
@@ -153,7 +157,7 @@ AnyStage = Annotated[VAEStage | EntityStage | VideoStage, Field(discriminator="k
 class Samples(Strict):
     """The sheets that a run leaves behind while it trains."""
 
-    every: int = Field(500, ge=0)  # steps; 0: none
+    every: Count = 500  # steps
     count: Count = 4
     steps: Count = 10
     frames: Count = 14
@@ -167,7 +171,7 @@ class Config(Strict):
     precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
     networks: Networks
-    data: Annotated[Synthetic | Folder, Field(discriminator="kind")]
+    data: Data
     cache: Path | None = None  # folder for what does not change: kept clips, latents, entity features
     stages: tuple[AnyStage, ...] = Field(min_length=1)
     checkpoint_minutes: Positive = 3.0
@@ -178,9 +182,6 @@ class Config(Strict):
     def _check(self) -> "Config":
         if self.cache is None and any(isinstance(s, VideoStage) and s.clips for s in self.stages):
             raise ValueError("stages with clips: N keep them on disk: set cache to a folder")
-        sizes = self.data.sizes if isinstance(self.data, Synthetic) else (self.data.size,)
-        if self.samples.every and any(side % 64 for size in sizes for side in size):
-            raise ValueError("samples are made by the pipeline in multiples of 64 pixels: set samples.every to 0")
         return self
 
 

@@ -42,6 +42,7 @@ class Current:
     """The stage that is being trained."""
 
     options: AnyStage
+    source: Source  # the stage's own data, or the run's
     stage: Stage
     wrapped: Any  # the stage, as several processes share it
     optimizer: Any
@@ -74,7 +75,7 @@ class Run:
         self.first = self.accelerator.is_main_process
         self.folder.mkdir(parents=True, exist_ok=True)
         self.parts = networks.build(config.networks, config.seed, self.device, DTYPES[config.precision])
-        self.source: Source = open_source(config, self.device)
+        self.source = open_source(config.data, config.seed, self.device)
         self.stage_index, self.step, self.seconds = 0, 0, 0.0
         self.state: dict[str, Any] | None = None
         if resume:
@@ -114,7 +115,7 @@ class Run:
             self._export(current.average)
             return False
         current.average.copy_to_parameters()
-        current.stage.finish(self.source, self.stage_index)
+        current.stage.finish(current.source, self.stage_index)
         self.stage_index, self.step, self.seconds = self.stage_index + 1, 0, 0.0
         self._write(None, final=True)
         self._export(None)
@@ -124,8 +125,11 @@ class Run:
     def _enter(self, options: AnyStage) -> Current:
         """Prepare a stage, with what a checkpoint kept of it."""
         stage = stages.make(options, self.parts, self.config)
+        source = self.source
+        if options.data is not None:
+            source = open_source(options.data, self.config.seed, self.device)
         if self.step == 0:
-            stage.begin(self.source, self.stage_index)
+            stage.begin(source, self.stage_index)
         modules = {name: self.parts.modules[name] for name in stage.trained}
         if self.config.compile:
             for module in modules.values():
@@ -144,7 +148,7 @@ class Run:
             if self.accelerator.scaler is not None and self.state["scaler"]:
                 self.accelerator.scaler.load_state_dict(self.state["scaler"])
         self.state = None
-        return Current(options, stage, wrapped, optimizer, average)
+        return Current(options, source, stage, wrapped, optimizer, average)
 
     def _steps(self, current: Current, deadline: float) -> bool:
         """Train the stage; True if it is done."""
@@ -164,8 +168,7 @@ class Run:
                 bar.update()
                 if self.step % self.config.log_every == 0 or self.step == 1:
                     self._report(options, {**figures, "lr": rate}, bar)
-                every = self.config.samples.every
-                if every and self.step % every == 0 and self.first and options.kind != "entity":
+                if self.step % self.config.samples.every == 0 and self.first and options.kind != "entity":
                     self._sample(current)
                 if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                     self._write(current)
@@ -209,7 +212,7 @@ class Run:
     def _batches(self, current: Current) -> Generator[Batch, None, None]:
         """The batches from the current step on."""
         options, rank, index = current.options, self.accelerator.process_index, self.stage_index
-        source = current.stage.source(self.source)
+        source = current.stage.source(current.source)
 
         def make(position: int) -> Batch:
             progress = self._progress(options, position // options.accumulate)
@@ -246,7 +249,7 @@ class Run:
         path = self.folder / "samples" / f"{self.stage_index}-{self.step:07d}"
         path.parent.mkdir(exist_ok=True)
         pipeline = self._export(current.average)
-        samples.draw(pipeline, self.source, self.config.samples, path, video=current.stage.needs_signal)
+        samples.draw(pipeline, current.source, self.config.samples, path, video=current.stage.needs_signal)
 
     def _export(self, average: Average | None) -> DragAnythingPipeline:
         """Leave weights that the pipeline loads: all of them, or the ControlNet where all else is published."""

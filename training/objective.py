@@ -36,8 +36,8 @@ def add_noise(latents: Tensor, noise: Tensor, sigmas: Tensor) -> Noised:
 def latent_weights(masks: Tensor, kind: str, weight: float) -> Tensor:
     """The loss's weight per latent cell, [B, F, 1, h, w], of pixel masks bool [B, F, H, W].
 
-    kind: "entity" is the cell's share of masked pixels (the paper's loss mask); "weighted" is 1 + weight times that
-    share, where pixels that were masked in the first frame count too: what an entity leaves behind has to be
+    kind: "entity" is the cell's share of masked pixels (the paper's loss mask); "weighted" is 1 + weight times
+    that share, where pixels that were masked in the first frame count too: what an entity leaves behind has to be
     painted; "none" is 1 everywhere.
     """
     if kind == "weighted":

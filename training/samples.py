@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from model.conditioning import Entity
+from model.conditioning import MULTIPLE, Entity
 from model.pipeline import DragAnythingPipeline
 from model.vae import decode_frames
 from training.config import Samples
@@ -22,8 +22,13 @@ Frames = npt.NDArray[np.uint8]  # [F, H, W, 3]
 
 @torch.no_grad()
 def draw(pipeline: DragAnythingPipeline, source: Source, options: Samples, path: Path, *, video: bool) -> None:
-    """Write `path`.png and `path`.webp: truth above, result below; a reconstruction where not `video`."""
+    """Write `path`.png and `path`.webp: truth above, result below; a reconstruction where not `video`.
+
+    Nothing of a video in a size that the pipeline does not make.
+    """
     clips = source.batch(SHEET, 0, 0, options.count, options.frames)
+    if video and any(side % MULTIPLE for side in clips.size):
+        return
     pairs = []
     for b in range(options.count):
         truth = clips.frames[b].permute(0, 2, 3, 1).cpu().numpy()

@@ -188,15 +188,6 @@ def test_the_configs_that_come_with_the_package_are_valid(name: str) -> None:
     assert load(Path("training/configs") / f"{name}.yaml").stages
 
 
-def test_samples_want_sizes_that_the_pipeline_can_make(tmp_path: Path) -> None:
-    content = micro.config(tmp_path)
-    content["data"]["sizes"] = [[96, 64]]
-    with pytest.raises(ConfigError, match=r"multiples of 64 pixels: set samples\.every to 0"):
-        load(micro.write(tmp_path / "c.yaml", content))
-    content["samples"]["every"] = 0
-    assert load(micro.write(tmp_path / "c.yaml", content))
-
-
 def test_an_unknown_key_is_an_error_that_names_it(tmp_path: Path) -> None:
     content = micro.config(tmp_path)
     content["stages"][0]["learning_rate"] = 1

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from training import checkpoint, networks, stages
 from training.config import Config, VideoStage
@@ -129,6 +130,18 @@ def test_a_run_that_was_killed_resumes_to_the_same_figures(content: dict[str, An
     for part, values in first.items():
         for key, value in values.items():
             assert torch.equal(value, second[part][key]), (part, key)
+
+
+def test_a_stage_can_have_data_of_its_own(content: dict[str, Any], tmp_path: Path) -> None:
+    video = content["stages"][-1]
+    data = [{**content["data"], "sizes": [size]} for size in ([128, 64], [96, 64])]
+    small, odd = ({**video, "steps": 1, "data": own} for own in data)
+    content |= {"stages": [small, odd], "samples": {**content["samples"], "every": 1}}
+    assert main([str(micro.write(tmp_path / "c.yaml", content)), "--out", str(tmp_path / "run")]) == 0
+    (sheet,) = (tmp_path / "run" / "samples").glob("*.png")
+    assert sheet.name == "0-0000001.png"  # no sample of a size that the pipeline does not make
+    with Image.open(sheet) as image:
+        assert image.size == (5 * 128, 2 * 64)
 
 
 def test_kept_clips_change_nothing_when_a_run_is_resumed(content: dict[str, Any], tmp_path: Path) -> None:
