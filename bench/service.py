@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,14 @@ def photograph() -> bytes:
     return file.getvalue()
 
 
-def request(picture: bytes) -> bytes:
-    """A job with that picture and one mask."""
+def request(picture: bytes, seed: int = 1) -> bytes:
+    """A job with that picture and one mask; with a seed of its own it takes nothing over from an earlier job."""
     mask = Image.new("1", SIZE)
     mask.paste(1, MASK)
     file = io.BytesIO()
     mask.save(file, "PNG")
     entity = {"mask": {"base64": base64.b64encode(file.getvalue()).decode()}, "trajectory": {"points": POINTS}}
-    body = {"image": {"base64": base64.b64encode(picture).decode()}, "entities": [entity], "seed": 1}
+    body = {"image": {"base64": base64.b64encode(picture).decode()}, "entities": [entity], "seed": seed}
     return json.dumps(body).encode()
 
 
@@ -129,9 +130,10 @@ def among_eight(base_url: str, body: bytes, submissions: int) -> tuple[list[floa
 def measure_overhead(client: httpx.Client, picture: bytes, jobs: int) -> dict[str, Any]:
     """A job through the service against the bare pipeline call with the same inputs, in turn."""
     pipeline = DragAnythingPipeline.from_pretrained("tiny")
-    body = request(picture)
+    bodies = [request(picture, seed) for seed in range(jobs + 1)]
     pairs = [
-        (timed(lambda: call(pipeline, picture)), timed(lambda: finish(client, body))) for _ in range(jobs + 1)
+        (timed(partial(call, pipeline, picture, seed)), timed(partial(finish, client, body)))
+        for seed, body in enumerate(bodies)
     ]
     bare, served = (statistics.median(times) for times in zip(*pairs[1:], strict=True))  # the first pair warms up
     return {
@@ -143,8 +145,8 @@ def measure_overhead(client: httpx.Client, picture: bytes, jobs: int) -> dict[st
 
 def measure_throughput(client: httpx.Client, stack: Stack, picture: bytes, jobs: int) -> dict[str, Any]:
     """A queue that is full from the start: videos per hour, and how long the device waits between two jobs."""
-    body, seen = request(picture), len(denoised(stack))
-    accepted = [client.post("/v1/generate", content=body, headers=JSON).raise_for_status() for _ in range(jobs)]
+    bodies, seen = [request(picture, 1000 + job) for job in range(jobs)], len(denoised(stack))
+    accepted = [client.post("/v1/generate", content=body, headers=JSON).raise_for_status() for body in bodies]
     started = time.perf_counter()
     for answer in accepted:
         await_end(client, answer)
@@ -165,14 +167,14 @@ def denoised(stack: Stack) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if '"job_denoised"' in line]
 
 
-def call(pipeline: DragAnythingPipeline, picture: bytes) -> None:
+def call(pipeline: DragAnythingPipeline, picture: bytes, seed: int) -> None:
     """The model alone, from the same file."""
     mask = np.zeros(SIZE[::-1], np.uint8)
     mask[MASK[1] : MASK[3], MASK[0] : MASK[2]] = 1
     start, end = (np.asarray(point) for point in POINTS)
     points = np.linspace(start, end, pipeline.card.defaults.num_frames)
     with Image.open(io.BytesIO(picture)) as image:
-        pipeline(image, [Entity(mask, points)], generator=torch.Generator().manual_seed(1))
+        pipeline(image, [Entity(mask, points)], generator=torch.Generator().manual_seed(seed))
 
 
 def finish(client: httpx.Client, body: bytes) -> None:

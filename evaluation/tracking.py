@@ -119,14 +119,20 @@ class FlowTracker:
 def carry(frames: Frames, mask: Bools, track: Floats, visible: Bools) -> Floats | None:
     """The motion that takes an entity, whose mask [H, W] is not empty, from the first frame to the last one along
     its track [F, 2]; None where it is not seen there."""
-    if not visible[-1]:
-        return None
+    return carry_each(frames, mask, track, visible)[-1] if visible[-1] else None
+
+
+def carry_each(frames: Frames, mask: Bools, track: Floats, visible: Bools) -> list[Floats]:
+    """As ``carry``, for every frame; where the entity is not seen, the motion is a guess."""
     look, motion, places = Look.of(frames[0], mask), np.eye(2, 3), track - 0.5
+    motions = [motion]
     for now in range(1, len(frames)):
+        motion = motion.copy()
         motion[:, 2] += places[now] - apply(motion, places[:1])[0]
         if visible[now]:
-            motion = look.settle(frames[now], motion).copy()
-    return motion
+            motion = look.settle(frames[now], motion)
+        motions.append(motion)
+    return motions
 
 
 def optical_flows(frames: Frames, *, back: bool) -> list[tuple[Field, Field]]:

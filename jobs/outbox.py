@@ -68,6 +68,15 @@ class DeadLetter:
     """What the last try met."""
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """``overdue_s``: for how long the delivery that is due first has been so, in nobody's hands."""
+
+    pending: int
+    overdue_s: float
+    dead: int
+
+
 class Outbox:
     """Deliveries, taken and settled. Safe to share between threads. ``clock``, left out, is Redis's own."""
 
@@ -106,6 +115,19 @@ class Outbox:
     def bury(self, delivery: Delivery, note: str) -> None:
         """Give it up."""
         self._settle(delivery, "dead", note)
+
+    def backlog(self) -> Backlog:
+        """What is still to be delivered, and what was given up."""
+        seconds, micros = self._redis.time()
+        now = self._clock() if self._clock else seconds * 1000 + micros // 1000
+        receivers = cast("list[tuple[bytes, float]]", self._redis.zrange("da:outbox", 0, -1, withscores=True))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for host, _ in receivers:
+                pipe.zcard(f"da:outbox:{host.decode()}")
+            pipe.zcard(_DEAD)
+            *waiting, dead = pipe.execute()
+        overdue_ms = now - receivers[0][1] if receivers else 0.0
+        return Backlog(sum(waiting), max(overdue_ms, 0.0) / 1000, dead)
 
     def dead(self) -> list[DeadLetter]:
         """What was given up, oldest first."""

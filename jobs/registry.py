@@ -50,3 +50,14 @@ class Registry:
         """How many workers hold the model, or any, and have beaten within a lease."""
         models = [card.name for card in self.cards()] if model is None else [model]
         return int(self._run("alive", *models))
+
+    def beats(self, host: str) -> bool:
+        """Whether a worker of this host has beaten within a lease; its name is the host's and something random."""
+        seconds, micros = self.redis.time()
+        now = seconds * 1000 + micros // 1000
+        names = [
+            name
+            for card in self.cards()
+            for name in cast("list[bytes]", self.redis.zrangebyscore(f"da:workers:{card.name}", now, "+inf"))
+        ]
+        return any(name.decode().rpartition("-")[0] == host for name in names)

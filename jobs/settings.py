@@ -1,13 +1,20 @@
-"""Every knob, once. Each field is read from the environment variable ``DRAGANYTHING_<FIELD>``."""
+"""Every knob, once. Each field is read from the environment variable ``DRAGANYTHING_<FIELD>``, or else from the
+file of that name in the directory ``DRAGANYTHING_SECRETS_DIR``: a password need not be in the environment."""
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 
 class Settings(BaseSettings):
@@ -93,6 +100,22 @@ class Settings(BaseSettings):
     """Uploads, and objects of a job that no record speaks of, are deleted when they are this old."""
     log_level: str = "info"
     log_json: bool = False
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """On which a worker, janitor or sender of webhooks answers Prometheus; 0 is off. The API has ``/metrics``."""
+    metrics_host: str = "127.0.0.1"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is none
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - its directory is fixed at import
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the files."""
+        directory = os.environ.get("DRAGANYTHING_SECRETS_DIR")
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=directory)
 
 
 @cache

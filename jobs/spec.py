@@ -36,6 +36,9 @@ Sampler = Literal["euler", "ays"]
 Tier = Literal["exact", "fast"]
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 
+SCHEMA = 1
+"""Of ``JobSpec``. A change that a worker of the last release can not read raises it: such a worker then leaves the
+job in the queue, to one that can. New fields have defaults, so that what an earlier release wrote can be read."""
 MAX_ENTITIES = 16
 MAX_CANDIDATES = 16
 MAX_BATCH = 64

@@ -193,6 +193,7 @@ class Record(BaseModel):
     queue_position: int | None = None
     attempt: int = 0
     attempt_id: str | None = None
+    traceparent: str | None = Field(None, repr=False)
     cancel_requested: bool = False
     result: Result | None = None
     error: Failure | None = None
@@ -206,7 +207,7 @@ class Record(BaseModel):
             return datetime.fromtimestamp(int(fields[name]) / 1000, UTC) if name in fields else None
 
         held = {name: fields[name] for name in ("attempt", "cancel_requested") if name in fields}
-        held |= {name: fields[name] for name in ("group", "attempt_id") if fields.get(name)}
+        held |= {name: fields[name] for name in ("group", "attempt_id", "traceparent") if fields.get(name)}
         documents = [name for name in ("spec", "warnings", "result", "error") if name in fields]
         return cls.model_validate(
             {

@@ -3,8 +3,9 @@
 Each transition is one Lua script (``lua/``), so it happens wholly or not at all. Keys: ``da:job:{id}`` (hash, the
 record), ``da:queued:{model}`` (what waits, in order), ``da:running`` (lease ends), ``da:work:{model}`` (the sizes
 of what waits or runs), ``da:owned:{owner}`` (listing), ``da:owner-queued:{owner}``, ``da:owner-running:{owner}``
-(limits), ``da:group:{id}``, ``da:deadlines``, ``da:expiring``, ``da:idempotency:{owner}:{key}``. A call that the
-client repeats, because its answer was lost, changes nothing more. Needs Redis 6.2 or later, or Valkey.
+(limits), ``da:group:{id}``, ``da:deadlines``, ``da:expiring``, ``da:idempotency:{owner}:{key}``,
+``da:counts:{model}`` (how often each transition was made, for the metrics). A call that the client repeats,
+because its answer was lost, changes nothing more. Needs Redis 6.2 or later, or Valkey.
 
 A queue is in order of arrival after head starts: a job of one priority more counts as if it had come
 ``priority_head_start_s`` earlier, so it overtakes at most that much waiting and nothing starves.
@@ -24,10 +25,11 @@ from typing import Literal, cast
 
 from redis import Redis
 
+from jobs import tracing
 from jobs.errors import IdempotencyInFlight, IdempotencyMismatch, NotFound, QueueFull, RateLimited
 from jobs.scripts import Scripts
 from jobs.settings import Settings
-from jobs.spec import JobSpec
+from jobs.spec import SCHEMA, JobSpec
 from jobs.state import Failure, JobWarning, Record, Result, Status
 from jobs.webhooks import Subscription
 
@@ -146,10 +148,12 @@ class Store:
         fields = _pairs(
             {
                 "spec": spec.model_dump_json(),
+                "schema": SCHEMA,
                 "priority": spec.priority,
                 "steps": spec.num_inference_steps * spec.best_of,
                 "warnings": json.dumps([w.model_dump() for w in job.warnings]),
                 **({"webhook": job.webhook.model_dump_json()} if job.webhook else {}),
+                **({"traceparent": traceparent} if (traceparent := tracing.current()) else {}),
             }
         )
         return [job.id, spec.model, head_start, deadline, work, len(fields), *fields]
@@ -223,6 +227,12 @@ class Store:
         """How many jobs a worker holds."""
         return self.redis.zcard("da:running")
 
+    def counts(self, model: str) -> dict[str, int]:
+        """How often each transition was made: ``attempt``, ``interrupted lease_lost``, ``interrupted drained``,
+        and each end: ``succeeded``, ``canceled``, ``expired``, or ``failed`` and the code."""
+        held = cast("dict[bytes, bytes]", self.redis.hgetall(f"da:counts:{model}"))
+        return {name.decode(): int(times) for name, times in held.items()}
+
     def queued(self, model: str) -> list[str]:
         """The ids that wait for a model, in order."""
         return [i.decode() for i in cast("list[bytes]", self.redis.zrange(f"da:queued:{model}", 0, -1))]
@@ -236,8 +246,8 @@ class Store:
     # -- running -----------------------------------------------------------------------------------------------
 
     def next(self, models: Iterable[str], count: int = 1) -> list[str]:
-        """The ids that a worker with these models may claim now, in order."""
-        return [i.decode() for i in cast("list[bytes]", self._run("next", count, *models))]
+        """The ids that a worker with these models may claim now, in order: of jobs that this release can read."""
+        return [i.decode() for i in cast("list[bytes]", self._run("next", count, SCHEMA, *models))]
 
     def claim(self, job_id: str, attempt_id: str) -> bool:
         """Take a queued job for one attempt; False where there is nothing to do."""

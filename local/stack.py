@@ -30,6 +30,8 @@ SERVERS_READY_S = 60.0
 COMMANDS_GRACE_S = 5.5
 SERVERS_GRACE_S = 3.5
 START_ATTEMPTS = 3
+METRICS_PORTS = {"worker": 0, "janitor": 1, "webhooks": 2}
+"""Where ``DRAGANYTHING_METRICS_PORT`` is set, each of these answers at this distance from it."""
 # A worker that is told to stop gives its job back to the queue before the grace is over.
 # Its threads must not spin while they wait for each other: the cores are shared with everything else here, and a
 # spinning thread keeps the one that it waits for from running (docs/performance.md).
@@ -140,9 +142,15 @@ class Stack:
             self.processes[server.name].wait_ready(server.ready, SERVERS_READY_S)
         told = {f"DRAGANYTHING_{field.upper()}": value for field, value in self.addresses.items()}
         for name, argv in self._commands.items():
-            self._run(name, argv, {**DEFAULTS, **self._environ, **told}, ROOT)
+            self._run(name, argv, {**DEFAULTS, **self._environ, **told, **self._metrics_port(name)}, ROOT)
         for name in self._commands:
             self.processes[name].wait_ready(self.serves if name == "api" else _at_once, self._ready_s)
+
+    def _metrics_port(self, name: str) -> dict[str, str]:
+        first = self._environ.get("DRAGANYTHING_METRICS_PORT", "0")
+        if not first.isdecimal() or not int(first):  # what is no number, each process refuses by itself
+            return {}
+        return {"DRAGANYTHING_METRICS_PORT": str(int(first) + METRICS_PORTS.get(name, 0))}
 
     def _run(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         log = self.logs / f"{name}.log"

@@ -12,6 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_3d_blocks import UNetMidBlockSpatioTemporal, get_down_block
 from torch import Tensor, nn
 
+from model.blocks import Step
 from model.unet import CROSS_DOWN, encode, specialize
 
 FRAMES_AT_ONCE = (
@@ -157,10 +158,10 @@ class ControlNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         added_time_ids: Tensor,  # [B, 3]
         condition: Tensor,  # [F, C0, h, w] of `controlnet_cond_embedding`
         scale: float = 1.0,
+        step: Step | None = None,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The residuals of the UNet's skips and of its mid block, times `scale`."""
-        encoded = encode(self, sample, timestep, context, added_time_ids, condition)
-        down = tuple(
-            scale * conv(skip) for conv, skip in zip(self.controlnet_down_blocks, encoded.skips, strict=True)
-        )
-        return down, scale * self.controlnet_mid_block(encoded.hidden)
+        """The residuals of the UNet's skips and of its mid block, times `scale`; `step` as in the UNet."""
+        encoded = encode(self, sample, timestep, context, added_time_ids, condition, step)
+        pairs = zip(self.controlnet_down_blocks, encoded.skips, strict=True)
+        down, mid = tuple(conv(skip) for conv, skip in pairs), self.controlnet_mid_block(encoded.hidden)
+        return (down, mid) if scale == 1 else (tuple(scale * residual for residual in down), scale * mid)

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from model.blocks import Savings, lay_out, prepare
 from model.clip import embed_image
 from model.conditioning import Conditioning, Entity, build
 from model.entity import ENSEMBLE, EntityEncoder, pool, tabulate
+from model.memo import Memo
 from model.presets import ModelCard
 from model.sampler import draw, euler_step, guidance_weights, guide, noise_levels
 from model.segmenter import Segmenter
@@ -27,6 +29,7 @@ from model.vae import decode_frames, encode_frame
 
 Callback = Callable[["DragAnythingPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
 T = TypeVar("T")
+KEPT = 12  # results of the three encoders; the largest, entity features, has 3.7 MB at 576x320
 OnStage = Callable[[str, int, int], object]  # stage, units done, units in all
 
 
@@ -82,8 +85,10 @@ class DragAnythingPipeline:
         self.device = device
         self.offload = offload
         self.segmenter = segmenter
+        self.memo = Memo(KEPT)
         for module in self.components.values():
             module.eval().requires_grad_(False)
+            lay_out(module)
             if not offload:
                 module.to(device)
 
@@ -126,6 +131,7 @@ class DragAnythingPipeline:
         control_scale: float = 1.0,
         control_start: float = 0.0,
         control_end: float = 1.0,
+        control_every: int = 1,
         sampler: str = "euler",
         entity_map: str = "vector",
         subpixel: bool = False,
@@ -163,6 +169,7 @@ class DragAnythingPipeline:
             control_scale=control_scale,
             control_start=control_start,
             control_end=control_end,
+            control_every=control_every,
             sampler=sampler,
             callback_on_step_end=callback_on_step_end,
             on_stage=on_stage,
@@ -223,13 +230,15 @@ class DragAnythingPipeline:
 
         on_stage("conditioning", 0, 4)
         with self._resident(self.image_encoder):
-            context = embed_image(self.image_encoder, pixels)
+            context = self.memo(self.image_encoder, (pixels,), lambda: embed_image(self.image_encoder, pixels))
         on_stage("conditioning", 1, 4)
         with self._resident(self.vae):
-            image_latents = encode_frame(self.vae, pixels * 2 - 1 + strength * pixel_noise)
+            noisy = pixels * 2 - 1 + strength * pixel_noise
+            image_latents = self.memo(self.vae, (noisy,), lambda: encode_frame(self.vae, noisy))
         on_stage("conditioning", 2, 4)
         with self._resident(self.entity_encoder):
-            features = self.entity_encoder(pixels * 2 - 1, vae_noise, feature_noise)
+            seen = (pixels * 2 - 1, vae_noise, feature_noise)
+            features = self.memo(self.entity_encoder, seen, lambda: self.entity_encoder(*seen))
         features = pool(features, torch.from_numpy(conditioning.latent_masks).to(self.device))
         on_stage("conditioning", 3, 4)
         embedding = self.controlnet.controlnet_cond_embedding
@@ -258,7 +267,9 @@ class DragAnythingPipeline:
         control_scale: float = 1.0,
         control_start: float = 0.0,
         control_end: float = 1.0,
+        control_every: int = 1,
         sampler: str = "euler",
+        savings: Savings | None = None,
         callback_on_step_end: Callback | None = None,
         on_stage: OnStage = _ignore,
     ) -> Tensor:
@@ -266,8 +277,9 @@ class DragAnythingPipeline:
 
         The guidance weight rises from frame to frame between its two bounds; with neither above 1 only the
         conditional half is computed. control_start, control_end: the part of the steps, 0..1, in which the
-        ControlNet takes part. callback_on_step_end(pipeline, step, timestep, {"latents": ...}) may return other
-        latents, and what it raises ends the run at once.
+        ControlNet takes part; control_every: it is asked in every n-th of them, and what it said holds until the
+        next (an approximation from 2 on). savings: see `model.blocks`. callback_on_step_end(pipeline, step,
+        timestep, {"latents": ...}) may return other latents, and what it raises ends the run at once.
         """
         default, c = self.card.defaults, conditions
         steps = _given(num_inference_steps, default.num_inference_steps)
@@ -285,16 +297,26 @@ class DragAnythingPipeline:
         ids = c.added_time_ids.expand(halves, -1)
         latents = c.noise * (sigmas[0] ** 2 + 1) ** 0.5
 
+        if control_every < 1:
+            raise ValueError(f"control_every must be at least 1, not {control_every}")
+        residuals, age = None, 0
         on_stage("denoising", 0, steps)
         with self._resident(self.unet, self.controlnet):
+            steers, predicts = (
+                prepare(net, timesteps.to(self.device), context, c.added_time_ids, c.noise.shape[1], savings)
+                for net in (self.controlnet, self.unet)
+            )
             for i, (timestep, sigma, sigma_next) in enumerate(zip(timesteps, sigmas, sigmas[1:], strict=False)):
                 t = timestep.to(self.device)
                 x = (latents / (sigma**2 + 1) ** 0.5).expand(halves, -1, -1, -1, -1)
                 x = torch.cat([x, image], dim=2).to(dtype)  # [B, F, 2C, h, w]
-                residuals = None
-                if control_start <= i / steps and (i + 1) / steps <= control_end:
-                    residuals = self.controlnet(x, t, context, ids, c.control, control_scale)
-                v = self.unet(x, t, context, ids, residuals)
+                if not (control_start <= i / steps and (i + 1) / steps <= control_end):
+                    residuals, age = None, 0
+                elif residuals is None or age % control_every == 0:
+                    residuals, age = None, 0  # the old ones need not live beside the new ones
+                    residuals = self.controlnet(x, t, context, ids, c.control, control_scale, steers.at(i))
+                age += 1
+                v = self.unet(x, t, context, ids, residuals, predicts.at(i))
                 latents = euler_step(latents, guide(v, weights), sigma, sigma_next)
                 if callback_on_step_end is not None:
                     latents = (callback_on_step_end(self, i, timestep, {"latents": latents}) or {}).get(

@@ -28,8 +28,8 @@ def noise_levels(scheduler_config: Any, steps: int, sampler: str = "euler") -> t
     """Sigmas [steps+1], falling to 0, and the timesteps [steps] that the networks see; float32 on the CPU.
 
     "euler" is the reference: Karras sigmas between the scheduler config's bounds. "ays" are the ten levels of
-    "Align Your Steps" for SVD; another count interpolates between them log-linearly, as its authors propose, and for
-    a model with other bounds than SVD's they are stretched to these, log-linearly too.
+    "Align Your Steps" for SVD; another count interpolates between them log-linearly, as its authors propose, and
+    for a model with other bounds than SVD's they are stretched to these, log-linearly too.
     """
     if steps < 1:
         raise ValueError(f"num_inference_steps must be at least 1, not {steps}")

@@ -9,10 +9,13 @@ B = guidance halves, F = frames, D = channels of the time embedding.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
+
+from model.blocks import Step, adopt, embed_time
 
 CROSS_DOWN = "CrossAttnDownBlockSpatioTemporal"
 CROSS_UP = "CrossAttnUpBlockSpatioTemporal"
@@ -36,7 +39,11 @@ class SingleTokenAttention:
 
 
 def specialize(net: nn.Module, norm_num_groups: int) -> None:
-    """Set what the stock blocks hard-code: the groups of every GroupNorm, the attention to the image token."""
+    """Set what the stock blocks hard-code: the groups of every GroupNorm, the attention to the image token.
+
+    Residual blocks and transformers become those of `model.blocks`.
+    """
+    adopt(net)
     for name, module in net.named_modules():
         if isinstance(module, nn.GroupNorm):
             module.num_groups = norm_num_groups
@@ -50,8 +57,8 @@ class Encoding:
 
     hidden: Tensor  # [B*F, C, h', w']
     skips: tuple[Tensor, ...]
-    time: Tensor  # [B*F, D]
-    context: Tensor  # [B*F, 1, X]
+    time: Tensor | Step  # [B*F, D]
+    context: Tensor | Step  # [B*F, 1, X]
     indicator: Tensor  # [B, F], zeros: every item is a video
 
 
@@ -62,13 +69,15 @@ def encode(
     context: Tensor,  # [B, 1, X]
     added_time_ids: Tensor,  # [B, 3]
     condition: Tensor | None = None,  # [F, C0, h, w], the same for every half
+    step: Step | None = None,  # stands for timestep, context and ids, computed before
 ) -> Encoding:
     """Run `net`'s trunk; the condition joins behind `conv_in`, before the first skip is taken."""
     batch, frames = sample.shape[:2]
-    time = net.time_embedding(net.time_proj(timestep.expand(batch)).to(sample.dtype))
-    ids = net.add_time_proj(added_time_ids.flatten()).reshape(batch, -1)
-    time = (time + net.add_embedding(ids.to(sample.dtype))).repeat_interleave(frames, dim=0)
-    context = context.repeat_interleave(frames, dim=0)
+    time: Any = step
+    seen: Any = step
+    if step is None:
+        time = embed_time(net, timestep.expand(batch), added_time_ids, sample.dtype)
+        time, seen = (x.repeat_interleave(frames, dim=0) for x in (time, context))
     indicator = sample.new_zeros(batch, frames)
 
     x = net.conv_in(sample.flatten(0, 1))
@@ -76,13 +85,13 @@ def encode(
         x = (x.unflatten(0, (batch, frames)) + condition).flatten(0, 1)
     skips = (x,)
     for block in net.down_blocks:
-        x, taken = block(x, time, image_only_indicator=indicator, **_cross(block, context))
+        x, taken = block(x, time, image_only_indicator=indicator, **_cross(block, seen))
         skips += taken
-    x = net.mid_block(x, time, encoder_hidden_states=context, image_only_indicator=indicator)
-    return Encoding(x, skips, time, context, indicator)
+    x = net.mid_block(x, time, encoder_hidden_states=seen, image_only_indicator=indicator)
+    return Encoding(x, skips, time, seen, indicator)
 
 
-def _cross(block: nn.Module, context: Tensor) -> dict[str, Tensor]:
+def _cross(block: nn.Module, context: Tensor | Step) -> dict[str, Tensor | Step]:
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
 
@@ -132,15 +141,20 @@ class UNet(UNetSpatioTemporalConditionModel):
         context: Tensor,  # [B, 1, X]
         added_time_ids: Tensor,  # [B, 3]
         residuals: tuple[tuple[Tensor, ...], Tensor] | None = None,
+        step: Step | None = None,
     ) -> Tensor:
-        """Predict v, [B, F, C, h, w]. `residuals` are the ControlNet's: one per skip, one for the mid block."""
-        encoded = encode(self, sample, timestep, context, added_time_ids)
+        """Predict v, [B, F, C, h, w].
+
+        `residuals` are the ControlNet's: one per skip, one for the mid block. `step`, of `blocks.prepare`, saves
+        what the steps of a job have in common; without it everything is computed.
+        """
+        encoded = encode(self, sample, timestep, context, added_time_ids, step=step)
         x, skips = encoded.hidden, list(encoded.skips)
         if residuals is not None:
             down, mid = residuals
             x = x + mid
             for i, (skip, residual) in enumerate(zip(skips, down, strict=True)):
-                skips[i] = skip + self.residual_repeats[i] * residual
+                skips[i] = torch.add(skip, residual, alpha=self.residual_repeats[i])
         block: Any
         for block in self.up_blocks:
             count = len(block.resnets)

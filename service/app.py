@@ -12,6 +12,7 @@ from jobs.settings import Settings
 from jobs.settings import settings as process_settings
 from service import (
     auth,
+    ballots,
     batches,
     health,
     pages,
@@ -20,6 +21,7 @@ from service import (
     replay,
     rest,
     segment,
+    study,
     telemetry,
     uploads,
     videos,
@@ -45,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=telemetry.TRACES,
     )
     app.include_router(health.router)
     app.include_router(pages.router)
@@ -54,6 +57,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(segment.router)
     app.include_router(batches.router)
     app.include_router(replay.router)
+    app.include_router(study.router)
+    app.include_router(ballots.router)
     app.include_router(uploads.router)
     app.include_router(videos.router)
     problems.install(app)

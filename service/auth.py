@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs import keys
-from jobs.errors import DragAnythingError, Forbidden, Unauthorized
+from jobs.errors import DragAnythingError, Forbidden, LengthRequired, TooLarge, Unauthorized
 from jobs.settings import Settings
 from jobs.store import Quota
 from service import limits, problems
@@ -26,6 +26,9 @@ from service.links import base_url
 from service.state import Doors
 
 PREFIX = "/v1"
+RATERS = re.compile(r"/v1/studies/[^/]+/(next|votes|raters/.+)")
+"""Calls that need no key: who has a study's link may vote."""
+MAX_VOTE_BYTES = 4096
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 READING = {"GET", "HEAD", "OPTIONS"}
 _CREDENTIALS = re.compile(r"bearer +(\S+)", re.IGNORECASE)  # RFC 9110, 11.1 and 11.4
@@ -101,7 +104,7 @@ def _stranger(credentials: Sequence[str]) -> Verdict:
 
 
 class Gate:
-    """Lets a call of ``/v1`` in, before any of its body is read, or answers it."""
+    """Lets a call of ``/v1`` in, before any of its body is read, or answers it. A rater's need no key."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -112,6 +115,10 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if RATERS.fullmatch(_path(scope)):
+            refusal = _unread(_length(headers))
+            await (self.app if refusal is None else problems.answer(refusal))(scope, receive, send)
+            return
         need = keys.Scope.READ if scope["method"] in READING else keys.Scope.WRITE
         try:
             verdict = await run_in_threadpool(
@@ -132,8 +139,18 @@ class Gate:
 
 
 def _is_call(scope: Scope) -> bool:
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    return bool((path + "/").startswith(PREFIX + "/"))
+    return (_path(scope) + "/").startswith(PREFIX + "/")
+
+
+def _path(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+def _unread(length: int | None) -> DragAnythingError | None:
+    """Why a rater's body is not read: of somebody whom nobody knows, it is not to fill the memory."""
+    if length is None:
+        return LengthRequired("Send Content-Length, not chunks.")
+    return TooLarge(f"A vote may have {MAX_VOTE_BYTES} bytes.") if length > MAX_VOTE_BYTES else None
 
 
 def _length(headers: Headers) -> int | None:
@@ -152,7 +169,7 @@ def document(app: FastAPI) -> None:
             document = generate()
             document["components"]["securitySchemes"] = {"key": _SCHEME}
             for path, operations in document["paths"].items():
-                if path.startswith(PREFIX + "/"):
+                if path.startswith(PREFIX + "/") and not RATERS.fullmatch(path):
                     for method, operation in operations.items():
                         _document(operation, method.upper())
         assert app.openapi_schema is not None

@@ -22,6 +22,7 @@ from jobs.state import Artifact, JobWarning, Record
 from jobs.storage import inputs_prefix, job_prefix
 from jobs.store import NewJob, new_id
 from jobs.webhooks import Subscription
+from service import telemetry
 from service.auth import Caller
 from service.extension import Earlier, find_earlier
 from service.inputs import Put, accept, moved, refuse
@@ -132,6 +133,8 @@ def _record(
         records = services.store.create(
             sender.owner, jobs, key=key, fingerprint=fingerprint, quota=sender.quota, group=group
         )
+    for job in jobs:
+        telemetry.note_accepted(job.spec.model)
     try:
         for job in jobs:
             queue.wake(services.redis, job.spec.model)

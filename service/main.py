@@ -15,6 +15,7 @@ from jobs.connection import Misconfigured, connect_briefly
 from jobs.keys import Keys
 from jobs.logs import configure_logs
 from jobs.settings import settings
+from jobs.tracing import configure_traces
 from service.app import create_app
 from service.auth import is_public
 from service.rpc import DRAIN_S, credentials
@@ -31,6 +32,7 @@ def main() -> None:
     """Listen where the settings say; without keys only on loopback, unless the hosts are named."""
     config = settings()
     configure_logs(config)
+    configure_traces("api")
     try:
         with connect_briefly(config) as redis:
             if is_public(config) and not config.require_keys and not _has_keys(redis):

@@ -81,6 +81,12 @@ def studio(services: Services, if_none_match: Annotated[str | None, Header()] = 
     return _serve("index.html", if_none_match, services)
 
 
+@router.api_route("/study", methods=_METHODS)
+def study(services: Services, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """Where raters compare videos; the study's link stands behind the #, which browsers keep to themselves."""
+    return _serve("study.html", if_none_match, services)
+
+
 @router.api_route("/problems", methods=_METHODS)
 def problems(services: Services, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """The page that the ``type`` of every problem leads to."""

@@ -26,6 +26,7 @@ from jobs.errors import (
     Unavailable,
 )
 from jobs.spec import RLE_FORMS
+from service import telemetry
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_BASE = "/problems#"
@@ -55,6 +56,7 @@ class Problem(BaseModel):
 
 def answer(error: DragAnythingError) -> JSONResponse:
     """An error as a response."""
+    telemetry.note_refusal(error.code)
     body: dict[str, Any] = {
         "type": TYPE_BASE + error.code,
         "title": error.title,

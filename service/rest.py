@@ -21,7 +21,7 @@ from jobs.spec import GenerateRequest
 from jobs.state import Record, Status
 from jobs.storage import job_prefix
 from jobs.view import JobView, filename
-from service import problems
+from service import problems, telemetry
 from service.auth import Caller, Sender
 from service.bodies import JsonRoute
 from service.intake import take_in
@@ -221,8 +221,10 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """``event: snapshot`` with the job as data: at once, at every change, and last when it has ended."""
     base = base_url(request, services.settings)
-    async for snapshot in snapshots(record, services):
-        yield ServerSentEvent(event="snapshot", data=await run_in_threadpool(present, snapshot, base, services))
+    with telemetry.stream_open("sse"):
+        async for snapshot in snapshots(record, services):
+            shown = await run_in_threadpool(present, snapshot, base, services)
+            yield ServerSentEvent(event="snapshot", data=shown)
 
 
 @router.post(
@@ -284,11 +286,20 @@ def result(
     name = filename(job_id, artifact, held.media_type)
     if not services.settings.s3_private:
         return RedirectResponse(services.storage.link(held.key, name), 302, {"Cache-Control": "no-store"})
+    return stream(held.key, name, byte_range, services)
+
+
+def stream(key: str, name: str, byte_range: str | None, services: Doors) -> StreamingResponse:
+    """The bytes of an object, or a range of them, under the name that a browser saves them as.
+
+    Raises:
+        NotFound: the object is gone.
+    """
     asked = byte_range if _RANGE.fullmatch(byte_range or "") else None  # RFC 9110, 14.2: others are ignored
     try:
-        headers, chunks = services.storage.open(held.key, asked)
+        headers, chunks = services.storage.open(key, asked)
     except NotFound:
-        raise NotFound(f"The {artifact} is gone; the job may have expired.") from None
+        raise NotFound("The file is gone; the job may have expired.") from None
     headers["content-disposition"] = f'inline; filename="{name}"'
     return StreamingResponse(chunks, 206 if "content-range" in headers else 200, headers)
 

@@ -23,7 +23,7 @@ from jobs.errors import InvalidRequest, Unavailable
 from jobs.settings import Settings
 from jobs.spec import BatchRequest, GenerateRequest
 from jobs.state import Record, Status
-from service import batches, rest
+from service import batches, rest, telemetry
 from service.health import readiness
 from service.intake import take_in
 from service.links import own_url
@@ -111,9 +111,10 @@ class DragAnything(DragAnythingServicer):
         self._watching.add(task)
         try:
             record = await run_in_threadpool(self._find, request.id)
-            async with aclosing(snapshots(record, self._services)) as changes:  # type: ignore[type-var]
-                async for snapshot in changes:
-                    await context.write(await run_in_threadpool(self._job, snapshot))
+            with telemetry.stream_open("grpc"):
+                async with aclosing(snapshots(record, self._services)) as changes:  # type: ignore[type-var]
+                    async for snapshot in changes:
+                        await context.write(await run_in_threadpool(self._job, snapshot))
         except asyncio.CancelledError:
             if task in self._watching:  # the client has gone
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -18,6 +18,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
+from jobs import tracing
 from jobs.errors import BadRequest as Malformed
 from jobs.errors import (
     Conflict,
@@ -33,7 +34,7 @@ from jobs.errors import (
 )
 from jobs.errors import Forbidden as Denied
 from jobs.keys import Scope
-from service import limits
+from service import limits, telemetry
 from service.auth import Caller, Verdict, admit
 from service.problems import as_ours
 from service.rpc_messages import pointer_of
@@ -94,15 +95,19 @@ class Gate(grpc.aio.ServerInterceptor):
         except Exception as error:  # noqa: BLE001 - it becomes the answer
             verdict = Verdict(refusal=as_ours(error))
         if verdict.refusal:  # a handler that streams reads nothing unless it wants to
-            return grpc.stream_stream_rpc_method_handler(partial(_turn_away, verdict=verdict))
+            refuse = telemetry.timed(name, partial(_turn_away, verdict=verdict))
+            return grpc.stream_stream_rpc_method_handler(refuse)
         kind = (
             grpc.unary_stream_rpc_method_handler
             if handler.response_streaming
             else grpc.unary_unary_rpc_method_handler
         )
-        return kind(partial(self._serve, handler=handler, verdict=verdict), None, handler.response_serializer)
+        serve = telemetry.timed(name, partial(self._serve, name=name, handler=handler, verdict=verdict))
+        return kind(serve, None, handler.response_serializer)
 
-    async def _serve(self, data: bytes, context: Context, *, handler: Handler, verdict: Verdict) -> Message | None:
+    async def _serve(
+        self, data: bytes, context: Context, *, name: str, handler: Handler, verdict: Verdict
+    ) -> Message | None:
         behave: Any = handler.unary_unary or handler.unary_stream
         await _tell_limits(context, verdict)
         try:
@@ -111,16 +116,29 @@ class Gate(grpc.aio.ServerInterceptor):
                 limits.charge, self._services.keys, caller.owner, caller.bytes_per_day, len(data)
             )
             sender.set(caller)
-            answer: Message | None = await behave(_parse(data, handler), context)
+            with tracing.serving(name, _traceparent(context)):
+                answer: Message | None = await behave(_parse(data, handler), context)
         except Exception as error:  # noqa: BLE001 - it becomes the answer
-            await context.abort_with_status(rpc_status.to_status(status_of(as_ours(error))))
+            await _abort(context, as_ours(error))
         return answer
+
+
+def _traceparent(context: Context) -> str | None:
+    given = [str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"]
+    return given[0] if len(given) == 1 else None
 
 
 async def _turn_away(_: object, context: Context, *, verdict: Verdict) -> None:
     assert verdict.refusal
     await _tell_limits(context, verdict)
-    await context.abort_with_status(rpc_status.to_status(status_of(verdict.refusal)))
+    await _abort(context, verdict.refusal)
+
+
+async def _abort(context: Context, error: DragAnythingError) -> NoReturn:
+    status = rpc_status.to_status(status_of(error))
+    context.set_code(status.code)  # for the metrics: abort does not keep it
+    await context.abort_with_status(status)
+    raise AssertionError("unreachable")
 
 
 async def _tell_limits(context: Context, verdict: Verdict) -> None:
@@ -138,6 +156,7 @@ def _parse(data: bytes, handler: Handler) -> Message:
 
 def status_of(error: DragAnythingError) -> Status:
     """An error as google.rpc.Status, with as many field violations as clients take."""
+    telemetry.note_refusal(error.code)
     code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), grpc.StatusCode.INTERNAL)
     status = Status(code=code.value[0], message=_short(error.detail))
     _attach(status, ErrorInfo(reason=error.code, domain=DOMAIN))

@@ -19,6 +19,7 @@ from jobs.registry import Registry
 from jobs.settings import Settings
 from jobs.storage import Storage
 from jobs.store import Store
+from jobs.studies import Studies
 
 PUTS = 16
 """Objects that are stored at the same time."""
@@ -34,6 +35,7 @@ class Doors:
     storage: Storage
     registry: Registry
     keys: Keys
+    studies: Studies
     schedule: Schedule
     feed: Feed
     pool: ThreadPoolExecutor
@@ -55,6 +57,7 @@ async def open_doors(settings: Settings) -> AsyncIterator[Doors]:
             storage=Storage(settings),
             registry=registry,
             keys=Keys(redis),
+            studies=Studies(redis),
             schedule=Schedule(redis, registry),
             feed=feed,
             pool=pool,

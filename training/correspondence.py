@@ -34,8 +34,9 @@ class Look:
         queries, keys = self.queries[..., :width].float(), self.keys[..., :width].float()
         logits = queries @ keys.transpose(1, 2) * width**-0.5
         wanted = origins.flatten(0, 1)
-        entropy = -(wanted * logits.log_softmax(dim=-1)).sum(dim=-1)
-        return entropy.sum() / (wanted.sum(dim=-1) > 0).sum().clamp(min=1)
+        entropy: Tensor = -(wanted * logits.log_softmax(dim=-1)).sum(dim=-1)
+        known: Tensor = (wanted.sum(dim=-1) > 0).sum()
+        return entropy.sum() / known.clamp(min=1)
 
 
 @torch.no_grad()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+from jobs import tracing
 from jobs.errors import Canceled, DeadlinePassed, Drained, LeaseLost
-from jobs.state import Progress, Result, Stage, fraction
+from jobs.state import Progress, Record, Result, Stage, fraction
 from jobs.store import Store, Verdict, new_attempt_id
 from worker.watchdog import Watchdog
 
@@ -28,12 +29,30 @@ class Attempt:
         self._watchdog = watchdog
         self._verdict: Verdict = "ok"
         self._stage = Stage.LOADING
+        self._rests = False
+        self._span = tracing.NOTHING
         self._since = time.monotonic()
+        self._epoch = time.time() - self._since
         self._ends = self._since + timeout_s
 
     def claim(self) -> bool:
         """Take the job; False where there is nothing to do."""
         return self._store.claim(self.job_id, self.id)
+
+    def begin(self, record: Record) -> None:
+        """Begin the trace of this attempt: its job has been claimed, and has waited until then."""
+        parent, at = record.traceparent, self._epoch + self._since
+        if record.attempt == 1 and record.started_at is not None:
+            waited_s = (record.started_at - record.created_at).total_seconds()
+            tracing.begin("queue", parent, at=at - waited_s, job=record.id).end(at=at)
+        self._span = tracing.begin(
+            "attempt", parent, kind="CONSUMER", at=at, job=record.id, attempt=self.id, number=record.attempt
+        )
+
+    def end(self, outcome: str, *, failed: bool = False) -> None:
+        """Leave the device for good; ``outcome`` is for the trace."""
+        self.rest()
+        self._span.end(failed=failed, outcome=outcome)
 
     def beat(self) -> None:
         """Renew the lease from another thread, so that a long step does not lose it."""
@@ -67,13 +86,10 @@ class Attempt:
         self._drained.wait(PAUSE_S)
 
     def rest(self) -> None:
-        """Leave the device; the clock of the stage stands until ``resume``."""
+        """Leave the device; the clock stands until the next stage is reported."""
         self._watchdog.release(self.id)
         self._tally()
-
-    def resume(self) -> None:
-        """Go on after a rest."""
-        self._since = time.monotonic()
+        self._rests = True
 
     def commit(self, result: Result) -> None:
         """Make the result the job's.
@@ -106,8 +122,13 @@ class Attempt:
         if stage is not self._stage:
             self._tally()
             self._stage = stage
+            self._rests = False
 
     def _tally(self) -> None:
         now = time.monotonic()
-        self.timings_s[self._stage] = self.timings_s.get(self._stage, 0.0) + now - self._since
+        if not self._rests:
+            seconds = now - self._since
+            self.timings_s[self._stage] = self.timings_s.get(self._stage, 0.0) + seconds
+            lap = tracing.begin(self._stage, self._span.traceparent, at=self._epoch + self._since)
+            lap.end(at=self._epoch + now)
         self._since = now

@@ -41,7 +41,9 @@ from jobs.spec import JobSpec
 from jobs.state import Failure, Record, Result, Stage
 from jobs.storage import Storage, attempt_prefix, decision_key, inputs_prefix, job_prefix
 from jobs.store import Store
+from jobs.tracing import trace_id
 from model import DragAnythingPipeline
+from worker import telemetry
 from worker.attempt import Attempt
 from worker.failures import explain
 from worker.inputs import Inputs
@@ -109,7 +111,7 @@ class Executor:
         if work is None:
             self._denoised_at = None
             return False
-        with structlog.contextvars.bound_contextvars(job=work.record.id, attempt=work.attempt.id):
+        with structlog.contextvars.bound_contextvars(**_told(work)):
             if work.alone:
                 self.settle()
                 if torch.cuda.is_available():
@@ -157,9 +159,11 @@ class Executor:
     def _read(self, attempt: Attempt) -> _Work | None:
         """What an attempt renders; None where this version can not read the job, which ends it."""
         with ExitStack() as on_error:
-            on_error.callback(self._release, attempt)  # or the pulse would keep its lease alive for ever
+            # or the pulse would keep its lease alive for ever
+            on_error.callback(self._release, attempt, "unreadable", failed=True)
             try:
                 record = self._store.get(attempt.job_id)
+                attempt.begin(record)
                 work = _Work(attempt, record, JobSpec.model_validate(record.spec))
             except ValidationError:
                 log.exception("job_unreadable", job=attempt.job_id)
@@ -182,6 +186,7 @@ class Executor:
             idle_s = None if self._denoised_at is None else round(started - self._denoised_at, 4)
             self._denoised_at = time.monotonic()
             log.info("job_denoised", seconds=round(self._denoised_at - started, 4), idle_s=idle_s)
+            telemetry.note_denoised(self._denoised_at - started, idle_s)
             attempt.rest()
             return denoised
         return None
@@ -189,7 +194,6 @@ class Executor:
     def _finish(self, work: _Work, denoised: Denoised) -> None:
         attempt, record = work.attempt, work.record
         with self._ended_on_error(work):
-            attempt.resume()
             pipeline = self._pipelines[record.model]
             result = finish(work.spec, denoised, pipeline, self._storage, attempt, self._tracker)
             ours = result.model_dump_json().encode()
@@ -202,6 +206,7 @@ class Executor:
             )
             faults.reach("before_commit")
             self._commit(work, decided)
+            telemetry.note_stages(record.model, result.timings_s)
             self._pace.learn(record, result.timings_s)
 
     def _adopt(self, work: _Work) -> bool:
@@ -218,11 +223,11 @@ class Executor:
         log.info("job_succeeded", seconds=round(sum(decided.timings_s.values()), 3))
         if work.record.attempt > 1 or _files_of(decided) != attempt_prefix(attempt.job_id, attempt.id):
             self._sweep(attempt.job_id, decided)
-        self._release(attempt)
+        self._release(attempt, "succeeded")
 
-    def _release(self, attempt: Attempt) -> None:
+    def _release(self, attempt: Attempt, outcome: str, *, failed: bool = False) -> None:
         faults.reach("before_release")
-        attempt.rest()
+        attempt.end(outcome, failed=failed)
         self._pulse.attempts.discard(attempt)
 
     @contextmanager
@@ -237,7 +242,7 @@ class Executor:
                 over = True
                 log.warning("job_abandoned", error=str(away))
             if over:
-                self._release(work.attempt)
+                self._release(work.attempt, type(error).__name__, failed=not isinstance(error, Interruption))
 
     def _end(self, work: _Work, error: Exception) -> bool:
         """End an attempt for a reason; False where it is to be tried again."""
@@ -305,6 +310,12 @@ class Executor:
             return Result.model_validate_json(self._storage.get(decision_key(job_id)))
         except NotFound:
             return None
+
+
+def _told(work: _Work) -> dict[str, str]:
+    """What each line of the log says of the attempt that it belongs to."""
+    told = {"job": work.record.id, "attempt": work.attempt.id}
+    return told if work.record.traceparent is None else told | {"trace": trace_id(work.record.traceparent)}
 
 
 def _files_of(result: Result) -> str:

@@ -27,6 +27,7 @@ from jobs.logs import configure_logs
 from jobs.settings import Settings, settings
 from jobs.storage import Storage, job_prefix
 from jobs.store import Store, born
+from worker.telemetry import note_sweep, serve_metrics
 
 log = structlog.get_logger()
 
@@ -78,8 +79,12 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    # no patience with S3: while it is away, jobs still need to be taken back
-    janitor = Janitor(connect_patiently(config), Storage(config), config)
+    try:
+        serve_metrics(config)
+        # no patience with S3: while it is away, jobs still need to be taken back
+        janitor = Janitor(connect_patiently(config), Storage(config), config)
+    except Misconfigured as error:
+        sys.exit(str(error))
     orphans_due = time.monotonic()
     while not stopping.is_set():
         try:
@@ -87,10 +92,12 @@ def main() -> None:
             if time.monotonic() >= orphans_due:
                 janitor.sweep_orphans()
                 orphans_due = time.monotonic() + ORPHANS_EVERY_S
+            note_sweep("done")
         except Misconfigured as error:
             sys.exit(str(error))
         except (RedisError, DragAnythingError, ClientError) as error:
             log.warning("sweep_failed", error=str(error))
+            note_sweep("failed")
         time.sleep(config.heartbeat_s)  # not stopping.wait, whose lock the handler could meet
 
 

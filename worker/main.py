@@ -10,6 +10,7 @@ import secrets
 import socket
 import sys
 import threading
+import time
 
 import structlog
 import torch
@@ -22,10 +23,12 @@ from jobs.models import ModelCard
 from jobs.registry import Registry
 from jobs.settings import Settings, settings
 from jobs.storage import Storage
+from jobs.tracing import configure_traces
 from model import DragAnythingPipeline
 from worker.executor import Executor
 from worker.manifest import versions
 from worker.pulse import Pulse
+from worker.telemetry import note_model, serve_metrics
 from worker.warm import WarmWorker
 
 log = structlog.get_logger()
@@ -38,6 +41,7 @@ def main() -> None:
     """Serve until a signal comes."""
     config = settings()
     configure_logs(config)
+    configure_traces("worker")
     try:
         run(config)
     except (Misconfigured, TrackerMissing) as error:
@@ -47,10 +51,8 @@ def main() -> None:
 def run(config: Settings) -> None:
     """Load, announce, serve, retire."""
     tracker = open_tracker(config)
-    pipelines = {
-        name: DragAnythingPipeline.from_pretrained(name, device=config.device, dtype=config.dtype)
-        for name in config.models
-    }
+    serve_metrics(config)
+    pipelines = {name: load(name, config) for name in config.models}
     redis = connect_patiently(config)
     storage = Storage(config, patient=True)
     storage.create_bucket()
@@ -68,6 +70,14 @@ def run(config: Settings) -> None:
         worker.run()
         executor.close()
     log.info("worker_stopped", worker=name)
+
+
+def load(name: str, config: Settings) -> DragAnythingPipeline:
+    """A model, on its device."""
+    started = time.monotonic()
+    pipeline = DragAnythingPipeline.from_pretrained(name, device=config.device, dtype=config.dtype)
+    note_model(name, pipeline.card.device, pipeline.card.dtype, time.monotonic() - started)
+    return pipeline
 
 
 def open_tracker(config: Settings) -> Tracker:

@@ -18,15 +18,19 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+from jobs import tracing
 from jobs.connection import Misconfigured, connect_patiently
 from jobs.errors import NotFound
 from jobs.logs import configure_logs
 from jobs.outbound import Dialer, OutboundError
 from jobs.outbox import Delivery, Outbox
 from jobs.settings import Settings, settings
+from jobs.state import Record
 from jobs.storage import Storage
 from jobs.store import Store
+from jobs.tracing import configure_traces
 from jobs.webhooks import TIMEOUT_S, Answer, Secrets, dialer, post, word
+from worker.telemetry import note_webhook, serve_metrics
 
 log = structlog.get_logger()
 
@@ -110,8 +114,12 @@ class Deliverer:
         told = log.bind(job=delivery.job_id, host=delivery.host, attempt=delivery.tries + 1)
         answer: Answer | None = None
         with suppress(NotFound):  # forgotten meanwhile, and its delivery with it
+            record = self._store.get(delivery.job_id)
+            if record.traceparent is not None:
+                told = told.bind(trace=tracing.trace_id(record.traceparent))
+            span = tracing.begin("webhook", record.traceparent, kind="CLIENT", job=record.id)
             try:
-                answer = self._send(delivery, ends)
+                answer = self._send(delivery, record, ends)
                 note = str(answer.status)
             except OutboundError as error:
                 note = str(error)
@@ -120,10 +128,12 @@ class Deliverer:
             except Exception as error:
                 log.exception("webhook_broken", job=delivery.job_id)
                 note = type(error).__name__
-            self._settle(delivery, answer, note, told.bind(seconds=round(time.monotonic() - started, 3)))
+            seconds = time.monotonic() - started
+            outcome = self._settle(delivery, answer, note, told.bind(seconds=round(seconds, 3)))
+            note_webhook(outcome, seconds)
+            span.end(failed=outcome != "delivered", outcome=outcome, attempt=delivery.tries + 1)
 
-    def _send(self, delivery: Delivery, ends: float) -> Answer:
-        record = self._store.get(delivery.job_id)
+    def _send(self, delivery: Delivery, record: Record, ends: float) -> Answer:
         secret = self._secrets.get(delivery.owner)
         if secret is None:
             raise OutboundError("The owner has no webhook secret any more.")
@@ -132,11 +142,11 @@ class Deliverer:
 
     def _settle(
         self, delivery: Delivery, answer: Answer | None, note: str, told: structlog.typing.FilteringBoundLogger
-    ) -> None:
+    ) -> str:
         if answer and answer.accepted:
             self._outbox.deliver(delivery)
             told.info("webhook_delivered", status=answer.status)
-            return
+            return "delivered"
         if answer and answer.status == GONE:
             pause_s = None
             self._outbox.bury(delivery, note)
@@ -144,18 +154,21 @@ class Deliverer:
             pause_s = self._outbox.fail(delivery, note, answer.retry_after_s if answer else None)
         if pause_s is None:
             told.error("webhook_dead", status=note)
-        else:
-            told.warning("webhook_failed", status=note, next_s=round(pause_s))
+            return "dead"
+        told.warning("webhook_failed", status=note, next_s=round(pause_s))
+        return "failed"
 
 
 def main() -> None:
     """Deliver until told to stop."""
     config = settings()
     configure_logs(config)
+    configure_traces("webhooks")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        serve_metrics(config)
         Deliverer(connect_patiently(config), config).run(stopping)
     except Misconfigured as error:
         sys.exit(str(error))

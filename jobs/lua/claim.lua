@@ -16,6 +16,7 @@ if limited(held[2], held[3]) then return 'limited' end
 redis.call('HSET', job, 'status', 'running', 'attempt_id', ARGV[2], 'stage', 'loading', 'step', 0, 'fraction', 0)
 redis.call('HSETNX', job, 'started_ms', now)
 redis.call('HINCRBY', job, 'attempt', 1)
+count(job, 'attempt')
 leave(job, id)
 run(job, id, ARGV[3])
 changed(id)

@@ -42,6 +42,11 @@ local function leave(job, id)
   redis.call('ZREM', 'da:deadlines', id)
 end
 
+-- Every transition that is told of in the metrics counts itself, so that no death of a process loses one.
+local function count(job, what)
+  redis.call('HINCRBY', 'da:counts:' .. redis.call('HGET', job, 'model'), what, 1)
+end
+
 -- Deliveries wait by receiver, so that one which is away holds up no other.
 local function rank(host)
   local first = redis.call('ZRANGE', 'da:outbox:' .. host, 0, 0, 'WITHSCORES')
@@ -79,6 +84,8 @@ local function finish(job, id, status, retention_ms)
   redis.call('HDEL', 'da:work:' .. redis.call('HGET', job, 'model'), id)
   redis.call('HSET', job, 'status', status, 'finished_ms', now, 'expires_ms', now + retention_ms)
   redis.call('ZADD', 'da:expiring', now + retention_ms, id)
+  local failure = status == 'failed' and redis.call('HGET', job, 'error')
+  count(job, status .. (failure and ' ' .. cjson.decode(failure).code or ''))
   tell(job, id, status, now)
   changed(id)
 end

@@ -7,9 +7,11 @@ local id, job = ARGV[1], 'da:job:' .. ARGV[1]
 if ARGV[2] ~= '' then
   if not holds(job, ARGV[2]) then return 'void' end
   redis.call('HINCRBY', job, 'attempt', -1)
+  count(job, 'interrupted drained')
 else
   local lease = redis.call('ZSCORE', 'da:running', id)
   if not lease or tonumber(lease) > now_ms() then return 'void' end
+  count(job, 'interrupted lease_lost')
   if redis.call('HINCRBY', job, 'crashes', 1) >= tonumber(ARGV[3]) then
     redis.call('HSET', job, 'error', cjson.encode({code = 'worker_crashed',
       detail = 'The worker died in each of ' .. ARGV[3] .. ' attempts; the job is not tried again.'}))

@@ -75,6 +75,7 @@ def exercise(client: Client, store: Store, storage: Storage, folder: Path) -> No
     assert [seen.status for seen in client.events(job)] == ["succeeded"]
     assert client.wait(job).result is not None
     assert set(client.download(job, folder, ["video", "poster"])) == {"video", "poster"}
+    compare(client, job.id, store, storage, folder)
     again = client.replay(manifest_of(job.id, store))
     assert (again.status, again.id != job.id) == ("queued", True)
     client.delete(job)
@@ -85,6 +86,23 @@ def exercise(client: Client, store: Store, storage: Storage, folder: Path) -> No
     assert client.wait_batch(batch).counts["canceled"] == 2
 
 
+def compare(client: Client, job_id: str, store: Store, storage: Storage, folder: Path) -> None:
+    """A study, and one vote."""
+    other = client.generate(doors.request())
+    doors.finish(other.id, store, storage)
+    study = client.create_study([(job_id, other)], names=("mine", "theirs"), title="Which?")
+    link = study.urls["link"]
+    ballot = client.ballot(link)
+    assert (ballot.title, ballot.place, ballot.total) == ("Which?", 0, 1)
+    assert ballot.left is not None
+    assert set(client.download_ballot(link, ballot, folder)) == {"left", "right"}
+    after = client.vote(study, ballot, motion="left", quality="tie")
+    assert (after.place, client.download_ballot(study, after, folder)) == (None, {})
+    assert client.ballot(study, ballot.rater) == after
+    found = client.study(study)
+    assert (found.votes, found.quality.tie, found.motion.a + found.motion.b) == (1, 1, 1)
+
+
 def test_every_operation_has_a_call(recorder: Recorder, store: Store, storage: Storage, tmp_path: Path) -> None:
     with Client(recorder.address, transport=recorder, retries=0) as client:
         exercise(client, store, storage, tmp_path)
@@ -92,7 +110,7 @@ def test_every_operation_has_a_call(recorder: Recorder, store: Store, storage: S
     for path, operations in document["paths"].items():
         if not path.startswith("/v1/") or OTHERS.fullmatch(path):
             continue
-        address = re.compile(re.sub(r"\\{\w+\\}", "[0-9a-f]+", re.escape(path)))
+        address = re.compile(re.sub(r"\\{\w+\\}", "[0-9a-z]+", re.escape(path)))
         for method in operations:
             if (method, path) == ("put", "/v1/uploads/{upload_id}") and not recorder.private:
                 continue  # the file went to S3

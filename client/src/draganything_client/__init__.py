@@ -33,6 +33,7 @@ from ._errors import (
 )
 from ._spec import entity, spec
 from ._types import (
+    Ballot,
     Batch,
     Job,
     JobWarning,
@@ -45,6 +46,7 @@ from ._types import (
     Result,
     Scores,
     Segment,
+    Study,
     Upload,
 )
 
@@ -52,6 +54,7 @@ __all__ = [
     "APIError",
     "AsyncClient",
     "BadRequest",
+    "Ballot",
     "Batch",
     "Client",
     "Conflict",
@@ -77,6 +80,7 @@ __all__ = [
     "Result",
     "Scores",
     "Segment",
+    "Study",
     "TooLarge",
     "Unauthorized",
     "Unavailable",

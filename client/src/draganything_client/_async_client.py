@@ -16,7 +16,21 @@ from . import _following as following
 from ._calls import Calls, Click, Image
 from ._flows import Emit, Flow, Read, Send, Sleep
 from ._spec import Mask
-from ._types import Batch, Job, Json, Manifest, Model, Page, Preview, Segment, Status, Upload
+from ._types import (
+    Ballot,
+    Batch,
+    Choice,
+    Job,
+    Json,
+    Manifest,
+    Model,
+    Page,
+    Preview,
+    Segment,
+    Status,
+    Study,
+    Upload,
+)
 
 T = TypeVar("T")
 
@@ -133,6 +147,32 @@ class AsyncClient:
     ) -> Segment:
         """As ``Client.segment``."""
         return await self._one(self._calls.segment(image, points, box))
+
+    async def create_study(
+        self,
+        pairs: Sequence[tuple[Job | str, Job | str]],
+        *,
+        names: tuple[str, str] = ("a", "b"),
+        title: str = "",
+    ) -> Study:
+        """As ``Client.create_study``."""
+        return await self._one(self._calls.create_study(pairs, names, title))
+
+    async def study(self, study: Study | str) -> Study:
+        """As ``Client.study``."""
+        return await self._one(self._calls.study(study))
+
+    async def ballot(self, link: Study | str, rater: str | None = None) -> Ballot:
+        """As ``Client.ballot``."""
+        return await self._one(self._calls.ballot(link, rater))
+
+    async def download_ballot(self, link: Study | str, ballot: Ballot, folder: str | Path) -> dict[str, Path]:
+        """As ``Client.download_ballot``."""
+        return await self._one(self._calls.download_ballot(link, ballot, folder))
+
+    async def vote(self, link: Study | str, ballot: Ballot, *, motion: Choice, quality: Choice) -> Ballot:
+        """As ``Client.vote``."""
+        return await self._one(self._calls.vote(link, ballot, motion, quality))
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -12,9 +12,23 @@ import httpx
 
 from . import _files as files
 from . import _following as following
-from ._flows import A, Emit, Flow, Send, batch_path, call, create, fetch, job_path
+from ._flows import A, Emit, Flow, Send, batch_path, call, create, fetch, job_path, rater_path, study_path
 from ._spec import Mask, image_source, mask_source
-from ._types import Batch, Job, Json, Manifest, Models, Page, Preview, Segment, Status, Upload
+from ._types import (
+    Ballot,
+    Batch,
+    Choice,
+    Job,
+    Json,
+    Manifest,
+    Models,
+    Page,
+    Preview,
+    Segment,
+    Status,
+    Study,
+    Upload,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 Image = str | Path | bytes | Upload
@@ -138,6 +152,26 @@ class Calls:
         if box is not None:
             body["box"] = list(box)
         return self._fetch(Send("POST", "/v1/segment", body), Segment)
+
+    def create_study(
+        self, pairs: Sequence[tuple[Job | str, Job | str]], names: tuple[str, str], title: str
+    ) -> Flow[Study]:
+        jobs = [{"a": _id(a), "b": _id(b)} for a, b in pairs]
+        body: Json = {"pairs": jobs, "names": list(names), "title": title}
+        return self._fetch(Send("POST", "/v1/studies", body), Study)
+
+    def study(self, study: Study | str) -> Flow[Study]:
+        return self._fetch(Send("GET", study_path(study)), Study)
+
+    def ballot(self, link: Study | str, rater: str | None) -> Flow[Ballot]:
+        return self._fetch(Send("GET", rater_path(link, "next"), params={"rater": rater} if rater else {}), Ballot)
+
+    def download_ballot(self, link: Study | str, ballot: Ballot, folder: str | Path) -> Flow[dict[str, Path]]:
+        return files.download_ballot(link, ballot, Path(folder), self.retries)
+
+    def vote(self, link: Study | str, ballot: Ballot, motion: Choice, quality: Choice) -> Flow[Ballot]:
+        body: Json = {"rater": ballot.rater, "place": ballot.place, "motion": motion, "quality": quality}
+        return self._fetch(Send("POST", rater_path(link, "votes"), body), Ballot)
 
     def _fetch(self, request: Send, kind: type[A]) -> Flow[A]:
         return fetch(request, kind, self.retries)

@@ -14,7 +14,21 @@ from . import _following as following
 from ._calls import Calls, Click, Image
 from ._flows import Emit, Flow, Read, Send, Sleep
 from ._spec import Mask
-from ._types import Batch, Job, Json, Manifest, Model, Page, Preview, Segment, Status, Upload
+from ._types import (
+    Ballot,
+    Batch,
+    Choice,
+    Job,
+    Json,
+    Manifest,
+    Model,
+    Page,
+    Preview,
+    Segment,
+    Status,
+    Study,
+    Upload,
+)
 
 T = TypeVar("T")
 
@@ -179,6 +193,38 @@ class Client:
     def segment(self, image: Image, points: Sequence[Click] = (), box: Sequence[float] | None = None) -> Segment:
         """A mask from points (x, y) or (x, y, 0 for "not this"), and from a box (x0, y0, x1, y1)."""
         return self._one(self._calls.segment(image, points, box))
+
+    def create_study(
+        self,
+        pairs: Sequence[tuple[Job | str, Job | str]],
+        *,
+        names: tuple[str, str] = ("a", "b"),
+        title: str = "",
+    ) -> Study:
+        """Let people compare finished videos without knowing which is which: send them ``study.urls["link"]``.
+
+        Args:
+            pairs: two succeeded jobs each, such as one request with two settings.
+            names: what all first ones and all second ones are; for you alone.
+            title: what those who vote see above the videos.
+        """
+        return self._one(self._calls.create_study(pairs, names, title))
+
+    def study(self, study: Study | str) -> Study:
+        """The study with its results so far."""
+        return self._one(self._calls.study(study))
+
+    def ballot(self, link: Study | str, rater: str | None = None) -> Ballot:
+        """The next pair of one who votes, by a study's link; without ``rater``, of somebody new. Needs no key."""
+        return self._one(self._calls.ballot(link, rater))
+
+    def download_ballot(self, link: Study | str, ballot: Ballot, folder: str | Path) -> dict[str, Path]:
+        """Save a ballot's videos into a folder, as ``left`` and ``right``."""
+        return self._one(self._calls.download_ballot(link, ballot, folder))
+
+    def vote(self, link: Study | str, ballot: Ballot, *, motion: Choice, quality: Choice) -> Ballot:
+        """Say which video of a ballot moves as asked, and which looks better: the next ballot."""
+        return self._one(self._calls.vote(link, ballot, motion, quality))
 
     def close(self) -> None:
         """Close the connections."""

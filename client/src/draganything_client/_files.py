@@ -9,8 +9,21 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ._flows import Emit, Flow, Read, Send, Sleep, Steps, backoff_s, call, job_path, parsed, unreachable
-from ._types import Job, Json, Upload
+from ._flows import (
+    Emit,
+    Flow,
+    Read,
+    Send,
+    Sleep,
+    Steps,
+    backoff_s,
+    call,
+    job_path,
+    parsed,
+    rater_path,
+    unreachable,
+)
+from ._types import Ballot, Job, Json, Study, Upload
 
 ARTIFACTS = ("video", "overlay", "manifest")
 UPLOAD_ABOVE = 4 * 2**20
@@ -114,7 +127,17 @@ def download(
         raise ValueError(f"{destination} is one file: name a folder for {', '.join(artifacts) or 'nothing'}")
     saved = {}
     for artifact in artifacts:
-        saved[artifact] = yield from _save(job_path(job, "result"), artifact, destination, folder, retries)
+        asked = Send("GET", job_path(job, "result"), params={"artifact": artifact}, stream=True)
+        saved[artifact] = yield from _save(asked, artifact, destination, folder, retries)
+    yield Emit(saved)
+
+
+def download_ballot(link: Study | str, ballot: Ballot, folder: Path, retries: int) -> Flow[dict[str, Path]]:
+    """Save the two videos of a ballot as ``left`` and ``right``."""
+    saved = {}
+    for side in ("left", "right") if ballot.place is not None else ():
+        path = rater_path(link, "raters", ballot.rater, str(ballot.place), side)
+        saved[side] = yield from _save(Send("GET", path, stream=True), side, folder, True, retries)
     yield Emit(saved)
 
 
@@ -126,12 +149,12 @@ def _available(job: Job | str, retries: int) -> Steps[Sequence[str]]:
     return [name for name in ARTIFACTS if name == "video" or getattr(links, f"{name}_url", None)]
 
 
-def _save(url: str, artifact: str, destination: Path, folder: bool, retries: int) -> Steps[Path]:
+def _save(asked: Send, name: str, destination: Path, folder: bool, retries: int) -> Steps[Path]:
     attempt = 0
     while True:
-        response = yield from call(Send("GET", url, params={"artifact": artifact}, stream=True), retries)
+        response = yield from call(asked, retries)
         media_type = response.headers.get("Content-Type", "").partition(";")[0]
-        path = destination / (artifact + _SUFFIXES.get(media_type, ".bin")) if folder else destination
+        path = destination / (name + _SUFFIXES.get(media_type, ".bin")) if folder else destination
         try:
             yield from _write(path)
         except httpx.RequestError as failure:

@@ -20,7 +20,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from ._errors import APIError, ConnectionFailed
-from ._types import Batch, Job, Json, Problem
+from ._types import Batch, Job, Json, Problem, Study
 
 T = TypeVar("T")
 A = TypeVar("A", bound=BaseModel)
@@ -121,7 +121,18 @@ def batch_path(batch: Batch | str, *rest: str) -> str:
     return _path("batches", batch, *rest)
 
 
-def _path(noun: str, of: Job | Batch | str, *rest: str) -> str:
+def study_path(study: Study | str, *rest: str) -> str:
+    """``/v1/studies/{id}/…``."""
+    return _path("studies", study, *rest)
+
+
+def rater_path(link: Study | str, *rest: str) -> str:
+    """``/v1/studies/{link}/…``: what stands behind the ``#`` of a study's link, or all of it."""
+    address = link if isinstance(link, str) else link.urls["link"]
+    return study_path(address.rpartition("#")[2], *rest)
+
+
+def _path(noun: str, of: Job | Batch | Study | str, *rest: str) -> str:
     return "/".join(["/v1", noun, quote(of if isinstance(of, str) else of.id, safe=""), *rest])
 
 

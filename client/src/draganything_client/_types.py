@@ -12,6 +12,7 @@ from ._errors import FieldError
 
 Json = Mapping[str, Any]
 Status = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
+Choice = Literal["left", "right", "tie"]
 Point = tuple[float, float]
 
 
@@ -262,3 +263,60 @@ class Segment(_Answer):
     rle: Rle | None = Field(default=None, repr=False)
     score: float | None = None
     engine: str = ""
+
+
+class Preference(_Answer):
+    """Answers to one question: for a, for b, for neither; the share of a among the first two."""
+
+    a: int = 0
+    b: int = 0
+    tie: int = 0
+    share: float | None = None
+    interval: tuple[float, float] = (0.0, 1.0)
+    """Of the share, with 95 % confidence."""
+
+
+class StudyPair(_Answer):
+    """Two jobs that are compared, and what was said of them."""
+
+    a: str
+    b: str
+    motion: Preference = Preference()
+    quality: Preference = Preference()
+
+
+class Study(_Answer):
+    """A blind comparison of pairs of videos, with its results. ``urls["link"]`` is for those who vote."""
+
+    id: str
+    title: str = ""
+    names: tuple[str, str] = ("a", "b")
+    created_at: datetime | None = None
+    closes_at: datetime | None = None
+    expires_at: datetime | None = None
+    raters: int = 0
+    votes: int = 0
+    motion: Preference = Preference()
+    quality: Preference = Preference()
+    pairs: tuple[StudyPair, ...] = ()
+    urls: dict[str, str] = {}
+
+
+class BallotSide(_Answer):
+    """One of two videos."""
+
+    media_type: str = ""
+    video_url: str
+    overlay_url: str | None = None
+
+
+class Ballot(_Answer):
+    """The next pair of a rater; ``place`` and both sides are None where there is none left."""
+
+    title: str = ""
+    rater: str
+    place: int | None = None
+    done: int = 0
+    total: int = 0
+    left: BallotSide | None = None
+    right: BallotSide | None = None

@@ -37,3 +37,14 @@ def test_a_default_is_written_as_the_environment_takes_it(
 ) -> None:
     monkeypatch.setenv(f"DRAGANYTHING_{name}", default)
     assert Settings() == Settings.model_construct()
+
+
+def test_a_setting_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "DRAGANYTHING_S3_SECRET_KEY").write_text("from a file\n")
+    (tmp_path / "DRAGANYTHING_S3_ACCESS_KEY").write_text("from a file\n")
+    (tmp_path / "ca.crt").write_text("no setting")
+    monkeypatch.setenv("DRAGANYTHING_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("DRAGANYTHING_S3_ACCESS_KEY", "from the environment")
+    assert (Settings().s3_secret_key, Settings().s3_access_key) == ("from a file", "from the environment")
+    monkeypatch.delenv("DRAGANYTHING_SECRETS_DIR")
+    assert Settings().s3_secret_key is None

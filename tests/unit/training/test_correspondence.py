@@ -39,7 +39,8 @@ def clips() -> Clips:
 
 def test_origins_carry_the_picture_along_with_its_entity(clips: Clips) -> None:
     found = origins(clips)
-    cells = F.avg_pool2d(clips.frames.flatten(0, 1).float(), CELL).unflatten(0, clips.frames.shape[:2]).flatten(3)
+    pooled = F.avg_pool2d(clips.frames.flatten(0, 1).float(), CELL)
+    cells = pooled.reshape(*clips.frames.shape[:3], -1)
     carried = torch.einsum("bfnm,bcm->bfcn", found, cells[:, 0])
     there = found.sum(dim=-1) > 0.5
     there[:, 0] = False  # of frames in which something has moved

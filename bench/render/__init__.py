@@ -1,0 +1,1 @@
+"""What rendering costs: this implementation beside a plain one, in one process, in turn, with the same seeds."""
