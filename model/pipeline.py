@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from model.blocks import Savings, lay_out, prepare
+from model.blocks import Savings, prepare
 from model.clip import embed_image
 from model.conditioning import Conditioning, Entity, build
 from model.entity import ENSEMBLE, EntityEncoder, pool, tabulate
@@ -88,7 +88,6 @@ class DragAnythingPipeline:
         self.memo = Memo(KEPT)
         for module in self.components.values():
             module.eval().requires_grad_(False)
-            lay_out(module)
             if not offload:
                 module.to(device)
 

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection, Sam2Model
 from transformers.utils import logging as transformers_logging
 
+from model.blocks import lay_out
 from model.controlnet import ControlNet
 from model.entity import EntityEncoder
 from model.hub import DIFFUSERS, PROMPT, TRANSFORMERS, WeightsError, choose, fetch, list_files
@@ -83,6 +84,8 @@ def load(
         finder = Segmenter(network, target)
     scheduler_config = _json(folders["svd"] / "scheduler" / "scheduler_config.json", "svd/scheduler")
     check_fit(**parts)
+    for part in parts.values():
+        lay_out(part)
     parameters = {id(p): p.numel() for part in parts.values() for p in part.parameters()}
     card = ModelCard(
         name=name or "custom",

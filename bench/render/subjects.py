@@ -11,6 +11,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model import Conditions, DragAnythingPipeline, Entity
+from model.blocks import lay_out
 from model.controlnet import ControlNet
 from model.entity import EntityEncoder
 from model.plan import networks
@@ -86,6 +87,7 @@ def build(subject: Subject, device: str, dtype: torch.dtype) -> DragAnythingPipe
     nets = blank(subject.name, dtype)
     for seed, net in enumerate(nets.values()):
         fill(net.to_empty(device=device), seed)
+        lay_out(net)
     return DragAnythingPipeline(
         **nets,
         scheduler_config=SCHEDULER,

@@ -144,11 +144,11 @@ def test_accepted_and_refused(client: TestClient) -> None:
 
 
 def test_no_label_is_a_strangers(client: TestClient) -> None:
-    client.request("BREW", "/v1/jobs/pot")
-    client.get("/v1/jobs/pot")
+    client.request("BREW", "/v1/jobs/teapot")
+    client.get("/v1/jobs/teapot")
     text = client.get("/metrics").text
     assert "BREW" not in text
-    assert "pot" not in text
+    assert "teapot" not in text
 
 
 def test_streams_are_counted_while_they_are_open(app: FastAPI, store: Store) -> None:

@@ -90,6 +90,8 @@ def test_a_study_is_voted_on_with_the_keyboard_alone(study: dict[str, Any], visi
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowRight")
     expect(page.locator("[aria-pressed=true][data-answer]")).to_have_text(["Left", "Right"])
+    for video in page.locator("video").all():
+        expect(video).to_have_js_property("paused", False)
     page.keyboard.press("Space")
     for video in page.locator("video").all():
         expect(video).to_have_js_property("paused", True)

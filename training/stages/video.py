@@ -152,7 +152,7 @@ def mute(control: str, heat: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_level(found: Tensor, noised: Noised) -> Metrics:
-    error = ((found.float() - noised.target) ** 2).double().flatten(1).mean(dim=1)  # in any order of summing
+    error = ((found.float() - noised.target) ** 2).flatten(1).mean(dim=1)
     small = noised.timesteps < math.log(2) / 4
     return {
         name: (error * part).sum() / part.sum().clamp(min=1)
