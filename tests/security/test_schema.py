@@ -16,7 +16,7 @@ from tests import doors
 OPTIONS = [
     "--phases=examples,coverage,fuzzing,stateful",
     "--max-examples=5",
-    "--request-timeout=60",
+    "--request-timeout=10",  # streams of jobs that nobody works on last as long
     "--seed=1",
     "--generation-deterministic",
     "--suppress-health-check=all",
