@@ -43,8 +43,8 @@ class Look:
 def origins(clips: Clips) -> Tensor:
     """For each latent cell of each frame, the cells of the first frame whose content belongs there.
 
-    float32 [B, F, N, N], N = h * w: bilinear weights that sum to 1 where a controlled entity is, all 0 elsewhere
-    and where its origin lies outside of the picture. The background, which has no outline of its own, is left out.
+    float32 [B, F, N, N], N = h * w: bilinear weights that sum to 1 where a controlled entity or the background is,
+    and all 0 where another entity is, what it uncovers, or what came from outside of the picture.
     """
     count, _, height, width = clips.masks.shape
     h, w = height // CELL, width // CELL
@@ -54,11 +54,12 @@ def origins(clips: Clips) -> Tensor:
     points = clips.points / CELL - 0.5  # in cells
     frames = points.shape[2]
     found = shares.new_full((count, frames, h * w, 2), -1.0)
-    for k in range(1, points.shape[1]):
+    for k in range(points.shape[1]):  # from the background to the front
         growth = (clips.scales[:, k] / clips.scales[:, k, :1])[:, :, None, None]
         start = points[:, k, :1, None] + (cells - points[:, k, :, None]) / growth  # [B, F, N, 2]
-        inside = (_sample(shares[:, k], start) >= INSIDE) & clips.controlled[:, k, None, None]
-        found = torch.where(inside[..., None], start, found)
+        inside = _sample(shares[:, k], start) >= INSIDE
+        known = clips.controlled[:, k] | (k == 0)
+        found = torch.where(inside[..., None], torch.where(known[:, None, None, None], start, -1.0), found)
     return _bilinear(found, h, w)
 
 

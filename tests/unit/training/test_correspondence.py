@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from tests.unit.training import micro
 from training import networks, stages
 from training.config import Config, Synthetic
-from training.correspondence import CELL, Look, origins
+from training.correspondence import CELL, INSIDE, Look, origins
 from training.data.clips import Clips
 from training.data.seeds import TRAIN, generator
 from training.data.signal import build
@@ -57,8 +57,17 @@ def test_each_origin_is_one_place_or_none(clips: Clips) -> None:
 
 
 def test_entities_that_nobody_steers_have_no_origin(clips: Clips) -> None:
+    with_it = origins(clips).sum(dim=(2, 3))
     clips.controlled[:] = False
-    assert not origins(clips).any()
+    assert torch.all(origins(clips).sum(dim=(2, 3)) < with_it)
+
+
+def test_a_still_background_comes_from_itself_but_not_where_an_entity_stood(clips: Clips) -> None:
+    clips.controlled[:] = False  # leaves the background alone
+    found = origins(clips).diagonal(dim1=2, dim2=3)
+    background = F.avg_pool2d(clips.masks[:, 0].float(), CELL).flatten(1)
+    assert torch.allclose(found[:, 0], (background >= INSIDE).float(), atol=1e-4)
+    assert not found[:, -1][background < INSIDE].any()
 
 
 def test_the_first_frame_comes_from_itself(clips: Clips) -> None:
