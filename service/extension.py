@@ -18,7 +18,7 @@ from jobs.spec import MAX_VIDEO_FRAMES, EntityRequest, GenerateRequest, ImageSou
 from jobs.state import ENDING_FRAME, Artifact, Record, Result, Status
 from jobs.storage import Storage
 from service.auth import Caller
-from service.inputs import refuse
+from service.bounds import refuse
 from service.replay_inputs import holds_background
 from service.state import Doors
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from jobs.errors import InvalidRequest
 from jobs.settings import Settings
-from jobs.spec import MaskSource, Rle
+from jobs.spec import ImageSource, MaskSource, Rle
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MIN_SIDE = 16
@@ -239,3 +239,8 @@ def _refuse_size(got: tuple[int, int], size: tuple[int, int], pointer: str) -> N
         f"The mask is {got[0]} x {got[1]}, the image {size[0]} x {size[1]} pixels; a mask has the image's size."
     )
     raise InvalidRequest.at(pointer, detail)
+
+
+def image_pointer(source: ImageSource) -> str:
+    """Where a request has its image."""
+    return "/image/" + next(name for name in ("base64", "url", "upload") if getattr(source, name) is not None)

@@ -24,8 +24,9 @@ from jobs.store import NewJob, new_id
 from jobs.webhooks import Subscription
 from service import telemetry
 from service.auth import Caller
+from service.bounds import refuse
 from service.extension import Earlier, find_earlier
-from service.inputs import Put, accept, moved, refuse
+from service.inputs import Put, accept, moved
 from service.problems import MAX_ERRORS
 from service.receivers import Receivers
 from service.sources import Sources

@@ -21,8 +21,10 @@ from model.conditioning import Conditioning, build
 from service import problems
 from service.auth import Sender
 from service.bodies import JsonRoute
+from service.bounds import tiered
 from service.extension import find_earlier
-from service.inputs import Layout, lay_out, read_checked, tiered
+from service.inputs import read_checked
+from service.layout import Layout, lay_out
 from service.rest import EXAMPLE, json_only
 from service.sources import Sources
 from service.state import Doors, Services

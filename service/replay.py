@@ -20,17 +20,10 @@ from model.conditioning import Entity
 from service import problems
 from service.auth import Caller, Sender
 from service.bodies import JsonRoute
-from service.inputs import (
-    Inputs,
-    Put,
-    beyond_limits,
-    look_over,
-    moved,
-    output_size,
-    refuse,
-    warn_of_weights,
-)
+from service.bounds import beyond_limits, output_size, refuse
+from service.inputs import Inputs, Put, moved
 from service.intake import admit, find_room, pointed
+from service.layout import look_over, warn_of_weights
 from service.links import base_url
 from service.replay_inputs import SPEC, Finder, Scene, holds_background
 from service.rest import json_only

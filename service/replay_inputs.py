@@ -13,8 +13,8 @@ import numpy as np
 from jobs.errors import InvalidRequest, NotFound
 from jobs.spec import Blob, ImageSource, JobSpec, MaskSource
 from service.auth import Caller
-from service.images import Mask, Picture, decode_base64, encode_mask, read_mask, read_picture
-from service.inputs import BACKGROUND, image_pointer
+from service.images import Mask, Picture, decode_base64, encode_mask, image_pointer, read_mask, read_picture
+from service.layout import BACKGROUND
 from service.sources import Sources
 from service.state import Doors
 

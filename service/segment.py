@@ -15,8 +15,9 @@ from jobs.spec import Box, ImageSource, Rle, Schema
 from service import problems, rest
 from service.auth import Sender
 from service.bodies import JsonRoute
-from service.images import Mask, encode_mask
-from service.inputs import image_pointer, read_image, refuse
+from service.bounds import refuse
+from service.images import Mask, encode_mask, image_pointer
+from service.inputs import read_image
 from service.segmenter import ENGINE, open_segmenter
 from service.sources import Sources
 from service.state import Services
