@@ -82,10 +82,10 @@ PRESETS = {
             Defaults(
                 width=192,
                 height=128,
-                num_inference_steps=10,
+                num_inference_steps=2,
                 max_inference_steps=50,
                 max_guidance_scale=1.0,
-                fast_num_inference_steps=5,
+                fast_num_inference_steps=1,
             ),
         ),
         Preset(
