@@ -63,10 +63,11 @@ def embed(embedding: Any, heat: Tensor, labels: Tensor, table: Tensor, *, again:
     rows = torch.cat([torch.zeros_like(table[:, :1]), table], dim=1)
     clip = torch.arange(len(labels), device=labels.device)[:, None, None, None]
     maps = rows[clip, labels.long()].to(dtype).flatten(0, 1).permute(0, 3, 1, 2)
-    grey = heat.flatten(0, 1)[:, None].to(dtype).expand(-1, embedding.conv_in.in_channels, -1, -1)
+    grey = heat.flatten(0, 1)[:, None].to(dtype)
 
     def branches(grey: Tensor, maps: Tensor) -> Tensor:
-        x, y = F.silu(embedding.conv_in(grey)), maps
+        enter = embedding.conv_in  # its channels all get the same
+        x, y = F.silu(F.conv2d(grey, enter.weight.sum(dim=1, keepdim=True), enter.bias, padding=1)), maps
         for conv in embedding.blocks:
             x = F.silu(conv(x))
         for conv in embedding.blocks_feature:

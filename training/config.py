@@ -123,6 +123,7 @@ class EntityStage(Stage):
     """The entity encoder's UNet: noise prediction on single frames."""
 
     kind: Literal["entity"]
+    linear_start: bool = False  # a fresh UNet's features begin as colours
 
 
 class VideoStage(Stage):

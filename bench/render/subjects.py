@@ -15,7 +15,7 @@ from model.blocks import lay_out
 from model.controlnet import ControlNet
 from model.entity import EntityEncoder
 from model.plan import networks
-from model.presets import Defaults, ModelCard
+from model.presets import Defaults, ModelCard, find_preset
 from model.unet import UNet
 from model.vae import VideoVAE
 
@@ -29,6 +29,7 @@ SCHEDULER = {  # of Stable Video Diffusion
     "steps_offset": 1,
 }
 LEVELS = (160, 320, 640, 640)
+TINY = find_preset("tiny").defaults
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,16 @@ class Subject:
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        Subject("tiny", 192, 128, 14, 10, 5, 1.0, 5),
+        Subject(
+            "tiny",
+            TINY.width,
+            TINY.height,
+            TINY.num_frames,
+            TINY.num_inference_steps,
+            TINY.fast_num_inference_steps,
+            TINY.max_guidance_scale,
+            5,
+        ),
         Subject("mid", 320, 192, 8, 5, 2, 3.0, 1),
         Subject("full", 576, 320, 20, 25, 10, 3.0, 5),
     )

@@ -5,12 +5,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from model.entity import alpha_bar
+from training import entity_start
 from training.conditions import entity_features
 from training.config import EntityStage
 from training.data.clips import Clips, Source
 from training.data.seeds import Draw
 from training.networks import Parts
 from training.stages.base import Metrics, Stage, measured, normal, to_pixels
+
+START_CLIPS = 32  # per batch that a linear start is fitted to
 
 
 class EntityTraining(Stage):
@@ -38,6 +41,12 @@ class EntityTraining(Stage):
         context = self.encoder.prompt_embeds.expand(len(latents), -1, -1)
         found = self.encoder.unet(noised, steps, context).sample
         return F.mse_loss(found.float(), noise), {}
+
+    def begin(self, source: Source, index: int) -> None:
+        """Let a fresh UNet begin with features that are colours."""
+        if self.options.linear_start:
+            latents = [self._latents(pixels) for pixels in measured(source, index, START_CLIPS)]
+            entity_start.install(self.encoder.unet, torch.cat(latents))
 
     @torch.no_grad()
     def _latents(self, pixels: Tensor) -> Tensor:

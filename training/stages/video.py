@@ -38,6 +38,7 @@ class VideoTraining(Stage):
         self.folder = config.cache
         self.features = Cache(config.cache, f"{options.entities}-{options.ensemble}", self.entity_encoder)
         self.latents = Cache(config.cache, "latents", self.vae.encoder, self.vae.quant_conv)
+        self.contexts = None if "image_encoder" in self.trained else Cache(config.cache, "context", self.image_encoder)
         self.look = Look(self.unet) if options.look_weight else None
         if not options.temporal_guidance:
             without_time(self.controlnet)
@@ -80,9 +81,9 @@ class VideoTraining(Stage):
         first = clips.frames[:, 0].float() / 255
         pixel_noise = normal(first.shape, random)
         latents = self._latents(clips)
-        image = self._encode(first * 2 - 1 + options.noise_augmentation * pixel_noise)
+        image = self._image(latents, first, pixel_noise)
         table = pool(self._features(clips.names, first * 2 - 1, random), signal.latent_masks)
-        context = self._context(first)
+        context = self._context(clips.names, first)
 
         seen = (~draw.flag((count,), options.image_dropout)).float()
         context, image = context * seen[:, None, None], image * seen[:, None, None, None]
@@ -124,9 +125,23 @@ class VideoTraining(Stage):
         latents = flat.unflatten(0, clips.frames.shape[:2])
         return self.latents.write(clips.names, latents)
 
-    def _context(self, first: Tensor) -> Tensor:
-        with torch.set_grad_enabled("image_encoder" in self.trained and torch.is_grad_enabled()):
-            embeds: Tensor = self.image_encoder(shrink(first).to(self.image_encoder.dtype)).image_embeds
+    def _image(self, latents: Tensor, first: Tensor, noise: Tensor) -> Tensor:
+        """The picture [B, 3, H, W] as the UNet gets it: encoded with noise; known already where there is none."""
+        if not self.options.noise_augmentation:
+            return latents[:, 0] / self.vae.config.scaling_factor
+        return self._encode(first * 2 - 1 + self.options.noise_augmentation * noise)
+
+    def _context(self, names: tuple[str, ...], first: Tensor) -> Tensor:
+        if self.contexts is None:
+            return self._embeds(first)
+        known = self.contexts.read(names)
+        if known is not None:
+            return known.to(first.device)
+        with torch.no_grad():
+            return self.contexts.write(names, self._embeds(first))
+
+    def _embeds(self, first: Tensor) -> Tensor:
+        embeds: Tensor = self.image_encoder(shrink(first).to(self.image_encoder.dtype)).image_embeds
         return embeds[:, None].float()
 
     def _features(self, names: tuple[str, ...], pixels: Tensor, random: torch.Generator) -> Tensor:
