@@ -21,7 +21,7 @@ def install(unet: Any, latents: Tensor) -> None:
     """
     channels = latents.shape[1]
     if unet.config.block_out_channels[0] != channels:
-        raise ValueError(f"a linear start wants {channels} channels in the first block, as many as the latents have")
+        raise ValueError(f"a linear start wants {channels} channels in the first block, as in the latents")
     nn.init.zeros_(unet.conv_in.weight)
     nn.init.zeros_(unet.conv_in.bias)
     unet.conv_in.weight[range(channels), range(channels), 1, 1] = 1

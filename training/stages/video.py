@@ -38,7 +38,9 @@ class VideoTraining(Stage):
         self.folder = config.cache
         self.features = Cache(config.cache, f"{options.entities}-{options.ensemble}", self.entity_encoder)
         self.latents = Cache(config.cache, "latents", self.vae.encoder, self.vae.quant_conv)
-        self.contexts = None if "image_encoder" in self.trained else Cache(config.cache, "context", self.image_encoder)
+        self.contexts = (
+            None if "image_encoder" in self.trained else Cache(config.cache, "context", self.image_encoder)
+        )
         self.look = Look(self.unet) if options.look_weight else None
         if not options.temporal_guidance:
             without_time(self.controlnet)

@@ -1,4 +1,4 @@
-"""An entity encoder's features begin as the latents, turned so that no colour is lost in what entities keep of them."""
+"""An entity encoder starts with the latents as features, so turned that entity vectors keep their colours."""
 
 from pathlib import Path
 from typing import Any
