@@ -14,6 +14,7 @@ Json = Mapping[str, Any]
 Status = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
 Choice = Literal["left", "right", "tie"]
 Point = tuple[float, float]
+LOST = 0.5  # a score of an entity that is seen in fewer frames says so first
 
 
 class _Answer(BaseModel):
@@ -80,7 +81,10 @@ class Scores(EntityScores):
             parts.append(f"ObjMC {self.objmc_px:.1f} px (a still video: {self.objmc_px_still:.1f} px)")
         if self.anchor_drift_px is not None:
             parts.append(f"anchor drift {self.anchor_drift_px:.1f} px")
-        return ", ".join([*parts, f"seen {self.visibility:.0%}", f"tracker {self.tracker}"])
+        if self.visibility < LOST:
+            what = ", ".join([*parts, f"tracker {self.tracker}"])
+            return f"lost in {1 - self.visibility:.0%} of the frames; in the others {what}"
+        return ", ".join([*parts, f"seen in {self.visibility:.0%} of the frames", f"tracker {self.tracker}"])
 
 
 class Candidate(_Answer):
