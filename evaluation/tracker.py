@@ -1,19 +1,23 @@
 """Finding a sprite in a frame by its appearance, where truth and background are known exactly.
 
 Two measures. `explain`: where does the sprite explain the frame better than the background does (the sum over its
-pixels of the background's squared error minus the sprite's)? A blob of about the right colour is enough. `match`:
-where is the sprite's mean squared RGB error smallest? Only the sprite as itself will do.
+pixels of the background's squared error minus the sprite's)? All are blurred, so a blob of about the right colour
+is enough. `match`: where is the sprite's mean squared RGB error smallest? Only the sprite as itself will do.
 
-The truth scores 0 in both. A video in which nothing moves scores exactly the distance from the first point, as the
-first frame's sprite and background are candidates too.
+The truth scores 0 in both. A video in which nothing moves scores the distance from the first point, as the first
+frame's sprite and background are candidates too. Half of the sprite must be in the frame: what is gone is found
+somewhere in it.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 LEAST_COVER = 0.5  # of a template must lie inside the frame
+BLUR = 0.25  # of the radius of a disc as large as the template: its texture goes, its colours and place stay
+HALO = 0.02  # a blurred sprite reaches as far as this share of it does
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +31,15 @@ class Template:
 
 def explain(frame: Tensor, backgrounds: Tensor, templates: list[Template]) -> Tensor:
     """Point (x, y) at which a template explains most of frame [3, H, W] that no background [N, 3, H, W] does."""
-    unexplained = ((frame - backgrounds) ** 2).sum(dim=1).amin(dim=0)  # [H, W]
-    scores = [_errors(frame, t)[0] for t in templates]
-    gains = [_correlate(t.mask, unexplained) - score for t, score in zip(templates, scores, strict=True)]
+    deviation = BLUR * float(max(template.mask.sum() for template in templates) / torch.pi) ** 0.5
+    seen, *plates = blur(torch.stack([frame, *backgrounds]), deviation)
+    unexplained = ((seen - torch.stack(plates)) ** 2).sum(dim=1).amin(dim=0)  # [H, W]
+    gains = []
+    for sharp in templates:
+        mask = (blur(sharp.mask[None, None], deviation)[0, 0] > HALO).float()
+        template = Template(blur(sharp.colours[None], deviation)[0], mask, sharp.point)
+        gain = _correlate(mask, unexplained) - _errors(seen, template)[0]
+        gains.append(torch.where(_inside(_errors(seen, sharp)[1], sharp), gain, -torch.inf))
     return _best(gains, templates)
 
 
@@ -38,9 +48,23 @@ def match(frame: Tensor, templates: list[Template]) -> Tensor:
     scores = []
     for template in templates:
         error, cover = _errors(frame, template)
-        enough = cover >= LEAST_COVER * template.mask.sum()
-        scores.append(torch.where(enough, -error / cover.clamp(min=1), -torch.inf))
+        scores.append(torch.where(_inside(cover, template), -error / cover.clamp(min=1), -torch.inf))
     return _best(scores, templates)
+
+
+def blur(frames: Tensor, deviation: float) -> Tensor:
+    """Gaussian blur of frames [N, C, H, W], pixels; the border goes on as it is."""
+    reach = max(1, round(3 * deviation))
+    offsets = torch.arange(-reach, reach + 1, dtype=frames.dtype)
+    kernel = torch.exp(-0.5 * (offsets / max(deviation, 1e-3)) ** 2)
+    kernel = (kernel / kernel.sum()).expand(frames.shape[1], 1, 1, -1)
+    padded = F.pad(frames, (reach, reach, reach, reach), mode="replicate")
+    rows = F.conv2d(padded, kernel, groups=frames.shape[1])
+    return F.conv2d(rows, kernel.transpose(2, 3), groups=frames.shape[1])
+
+
+def _inside(cover: Tensor, template: Template) -> Tensor:
+    return cover >= LEAST_COVER * template.mask.sum()
 
 
 def _errors(frame: Tensor, template: Template) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,8 @@ def directions(latents: Tensor) -> Tensor:
     Of means over 2 x 2 cells: an entity's colour, not its texture.
     """
     cells = F.avg_pool2d(latents.double(), 2).transpose(0, 1).flatten(1)
-    return torch.linalg.eigh(torch.cov(cells)).eigenvectors.T.flip(0).to(latents)
+    axes: Tensor = torch.linalg.eigh(torch.cov(cells)).eigenvectors.T.flip(0).to(latents)
+    return axes
 
 
 def pairs(axes: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from training.data.kept import KeptClips
 from training.data.seeds import Draw
 from training.data.signal import Signal
 from training.networks import Parts, checkpoint_gradients, without_time
-from training.objective import Noised, add_noise, draw_sigmas, latent_weights, weighted_error
+from training.objective import Noised, add_noise, coarse_error, draw_sigmas, latent_weights, weighted_error
 from training.stages.base import MEASURE, Metrics, Stage, normal, to_pixels
 
 START_BATCHES, START_CLIPS = 6, 4  # that a still start is fitted to
@@ -101,6 +101,9 @@ class VideoTraining(Stage):
         found = self.unet(inputs, noised.timesteps, context, ids, residuals)
         weights = latent_weights(clips.weighted, options.loss_mask, options.mask_weight)
         loss, metrics = weighted_error(found, noised.target, weights), _by_level(found.detach(), noised)
+        if options.coarse_weight:
+            metrics["coarse"] = coarse_error(found, noised.target, weights)
+            loss = loss + options.coarse_weight * metrics["coarse"]
         if self.look is not None:
             metrics["look"] = self.look.loss(origins(clips))
             loss = loss + options.look_weight * metrics["look"]
@@ -130,7 +133,8 @@ class VideoTraining(Stage):
     def _image(self, latents: Tensor, first: Tensor, noise: Tensor) -> Tensor:
         """The picture [B, 3, H, W] as the UNet gets it: encoded with noise; known already where there is none."""
         if not self.options.noise_augmentation:
-            return latents[:, 0] / self.vae.config.scaling_factor
+            clean: Tensor = latents[:, 0] / self.vae.config.scaling_factor
+            return clean
         return self._encode(first * 2 - 1 + self.options.noise_augmentation * noise)
 
     def _context(self, names: tuple[str, ...], first: Tensor) -> Tensor:
