@@ -5,7 +5,7 @@ import torch
 
 from model.sampler import euler_step
 from training import linear_code
-from training.objective import add_noise, draw_sigmas, latent_weights, weighted_error
+from training.objective import add_noise, coarse_error, draw_sigmas, latent_weights, weighted_error
 
 
 @pytest.fixture
@@ -63,6 +63,14 @@ def test_what_an_entity_leaves_behind_is_weighted_too() -> None:
     masks[:, 0, :, :8] = masks[:, 1, :, 8:] = True
     assert latent_weights(masks, "entity", 3).flatten().tolist() == [1, 0, 0, 1]
     assert latent_weights(masks, "weighted", 3).flatten().tolist() == [4, 1, 4, 4]
+
+
+def test_the_coarse_error_sees_means_and_no_texture() -> None:
+    texture = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 1, 1, 8, 8)
+    everywhere, nothing = torch.ones(1, 1, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8)
+    assert float(coarse_error(texture, nothing, everywhere)) == 0
+    assert float(coarse_error(texture + 2, nothing, everywhere)) == 4
+    assert float(coarse_error(nothing + 2, nothing, nothing)) == 0
 
 
 def test_an_error_outside_of_the_mask_costs_nothing() -> None:

@@ -156,6 +156,34 @@ def test_kept_clips_change_nothing_when_a_run_is_resumed(content: dict[str, Any]
     assert len(list((tmp_path / "cache" / "clips").iterdir())) == 4
 
 
+def test_what_does_not_change_is_computed_once(
+    content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known clip asks neither the VAE nor an image encoder that is not trained, where the picture has no noise."""
+    content |= {"cache": str(tmp_path / "cache")}
+    changes = {"train": ["unet", "controlnet"], "noise_augmentation": 0, "clips": 4, "look_weight": 0}
+    stage, parts = stage_of(content, **changes)
+    clips = stage.source(micro.source()).batch(0, 0, 0, 2, 3)
+    made = stage(clips, build(clips), generator("cpu", 4), 0.0)[0]
+    for part in ("vae", "image_encoder"):
+        monkeypatch.setattr(getattr(parts, part), "forward", None)
+    monkeypatch.setattr(parts.vae, "encode", None)
+    found = stage(clips, build(clips), generator("cpu", 4), 0.0)[0]
+    noisy, _ = stage_of(content, **{**changes, "noise_augmentation": 1e-6})
+    assert float(found) == float(made)
+    assert float(noisy(clips, build(clips), generator("cpu", 4), 0.0)[0]) == pytest.approx(float(made), rel=1e-3)
+
+
+def test_the_coarse_error_is_added_by_its_weight(content: dict[str, Any]) -> None:
+    clips = micro.source().batch(0, 0, 0, 2, 3)
+    plain, _ = stage_of(content)
+    coarse, _ = stage_of(content, coarse_weight=3.0)
+    loss, metrics = coarse(clips, build(clips), generator("cpu", 4), 0.0)
+    fine = plain(clips, build(clips), generator("cpu", 4), 0.0)[0]
+    assert 0 < float(metrics["coarse"]) < float(fine)
+    assert float(loss) == pytest.approx(float(fine + 3 * metrics["coarse"]), rel=1e-5)
+
+
 def test_kept_clips_need_a_cache(content: dict[str, Any]) -> None:
     content["stages"][-1]["clips"] = 4
     with pytest.raises(ValueError, match="set cache to a folder"):
