@@ -159,7 +159,7 @@ def test_kept_clips_change_nothing_when_a_run_is_resumed(content: dict[str, Any]
 def test_what_does_not_change_is_computed_once(
     content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A known clip asks neither the VAE nor an image encoder that is not trained, where the picture has no noise."""
+    """A known clip asks neither a frozen image encoder nor, where the picture has no noise, the VAE."""
     content |= {"cache": str(tmp_path / "cache")}
     changes = {"train": ["unet", "controlnet"], "noise_augmentation": 0, "clips": 4, "look_weight": 0}
     stage, parts = stage_of(content, **changes)
