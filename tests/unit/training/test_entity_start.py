@@ -48,12 +48,13 @@ def unexplained(wanted: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
     """Share of the variance of maps [N, C, h, w] that no linear function of others explains, [C]."""
     target, values = (part.transpose(0, 1).flatten(1).T for part in (wanted, given))
     values = torch.cat([values, torch.ones(len(values), 1)], dim=1)
-    return (target - values @ torch.linalg.lstsq(values, target).solution).var(dim=0) / target.var(dim=0)
+    left: torch.Tensor = (target - values @ torch.linalg.lstsq(values, target).solution).var(dim=0)
+    return left / target.var(dim=0)
 
 
 def test_means_of_neighbours_are_what_varies_most(encoder: EntityEncoder, latents: torch.Tensor) -> None:
     entity_start.install(encoder.unet, latents)
-    means = features(encoder, latents).unflatten(1, (2, 2)).mean(dim=2)
+    means = features(encoder, latents).reshape(16, 2, 2, 8, 8).mean(dim=2)
     assert unexplained(latents, means)[[0, 2]].max() < 0.01
     assert unexplained(latents, means)[[1, 3]].min() > 0.5
 
