@@ -59,5 +59,5 @@ def weighted_error(prediction: Tensor, target: Tensor, weights: Tensor) -> Tenso
 
 def coarse_error(prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """The same of means over 2 x 2 cells: colours and places, without the texture that nothing can foretell."""
-    error, share = (F.avg_pool2d(part.float().flatten(0, 1), 2) for part in (prediction.float() - target, weights))
+    error, share = (F.avg_pool2d(part.flatten(0, 1), 2) for part in (prediction.float() - target, weights))
     return (error**2 * share).mean()
