@@ -4,9 +4,9 @@ Two measures. `explain`: where does the sprite explain the frame better than the
 pixels of the background's squared error minus the sprite's)? All are blurred, so a blob of about the right colour
 is enough. `match`: where is the sprite's mean squared RGB error smallest? Only the sprite as itself will do.
 
-The truth scores 0, behind the blur at times next to it. A video in which nothing moves scores the distance from the first point, as the first
-frame's sprite and background are candidates too. Half of the sprite must be in the frame: what is gone is found
-somewhere in it.
+The truth scores 0, behind the blur at times next to it. A video in which nothing moves scores the distance from
+the first point, as the first frame's sprite and background are candidates too. Half of the sprite must be in the
+frame: what is gone is found somewhere in it.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """What `model.pipeline` computes for one job, for a batch of clips: entity tables and the condition embedding."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ class Cache:
         for name, value in zip(names, values, strict=True):
             write(self._path(name), value.half().cpu().clone())
         return values.half().float()
+
+    def get(self, names: tuple[str, ...], device: torch.device, make: Callable[[], Tensor]) -> Tensor:
+        """What is kept of the clips, on `device`; made and kept first where it is not."""
+        known = self.read(names)
+        return self.write(names, make()) if known is None else known.to(device)
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None

@@ -123,12 +123,11 @@ class VideoTraining(Stage):
         return torch.cat([self.vae.encode(part.to(self.vae.dtype)).latent_dist.mode().float() for part in chunks])
 
     def _latents(self, clips: Clips) -> Tensor:
-        known = self.latents.read(clips.names)
-        if known is not None:
-            return known.to(clips.frames.device)
-        flat = self._encode(to_pixels(clips.frames.flatten(0, 1))) * self.vae.config.scaling_factor
-        latents = flat.unflatten(0, clips.frames.shape[:2])
-        return self.latents.write(clips.names, latents)
+        def make() -> Tensor:
+            latents: Tensor = self._encode(to_pixels(clips.frames.flatten(0, 1))) * self.vae.config.scaling_factor
+            return latents.reshape(*clips.frames.shape[:2], *latents.shape[1:])
+
+        return self.latents.get(clips.names, clips.frames.device, make)
 
     def _image(self, latents: Tensor, first: Tensor, noise: Tensor) -> Tensor:
         """The picture [B, 3, H, W] as the UNet gets it: encoded with noise; known already where there is none."""
@@ -140,11 +139,8 @@ class VideoTraining(Stage):
     def _context(self, names: tuple[str, ...], first: Tensor) -> Tensor:
         if self.contexts is None:
             return self._embeds(first)
-        known = self.contexts.read(names)
-        if known is not None:
-            return known.to(first.device)
         with torch.no_grad():
-            return self.contexts.write(names, self._embeds(first))
+            return self.contexts.get(names, first.device, lambda: self._embeds(first))
 
     def _embeds(self, first: Tensor) -> Tensor:
         embeds: Tensor = self.image_encoder(shrink(first).to(self.image_encoder.dtype)).image_embeds
@@ -152,14 +148,13 @@ class VideoTraining(Stage):
 
     def _features(self, names: tuple[str, ...], pixels: Tensor, random: torch.Generator) -> Tensor:
         own = torch.Generator(random.device).manual_seed(int(Draw(random).integer((1,), 1 << 62)))
-        known = self.features.read(names)
-        if known is not None:
-            return known.to(pixels.device)
-        if isinstance(self.entity_encoder, ClassifierEncoder):
-            features = self.entity_encoder.features(pixels)
-        else:
-            features = entity_features(self.entity_encoder, pixels, self.options.ensemble, own)
-        return self.features.write(names, features)
+
+        def make() -> Tensor:
+            if isinstance(self.entity_encoder, ClassifierEncoder):
+                return self.entity_encoder.features(pixels)
+            return entity_features(self.entity_encoder, pixels, self.options.ensemble, own)
+
+        return self.features.get(names, pixels.device, make)
 
 
 def entity_encoder(options: VideoStage, encoder: EntityEncoder) -> EntityEncoder:
