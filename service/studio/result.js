@@ -219,7 +219,7 @@ function scores(found) {
     "section",
     {},
     el("h3", {}, "Measured"),
-    el("table", {}, el("thead", {}, el("tr", {}, el("th", {}, ""), measured.map(([, label]) => el("th", { className: "number", scope: "col" }, label)))), el("tbody", {}, rows.map(([label, row]) => el("tr", {}, el("th", { scope: "row" }, label), measured.map(([name]) => el("td", { className: "number" }, shown(row?.[name]))))))),
+    el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Thing"), measured.map(([, label]) => el("th", { className: "number", scope: "col" }, label)))), el("tbody", {}, rows.map(([label, row]) => el("tr", {}, el("th", { scope: "row" }, label), measured.map(([name]) => el("td", { className: "number" }, shown(row?.[name]))))))),
     found.tracker && el("p", { className: "small" }, `Tracked with ${found.tracker}.`),
   );
 }

@@ -447,44 +447,6 @@ def test_a_key_is_asked_for_and_sent(studio: Studio) -> None:
     assert studio.ask("Object.values(localStorage).join().includes('da_right')") is False
 
 
-def test_all_of_it_can_be_named_read_and_reached(open_studio: Callable[..., Studio]) -> None:
-    for scheme in ("light", "dark"):
-        studio = open_studio(color_scheme=scheme)
-        studio.draw_rocket()
-        studio.page.get_by_text("Video settings").click()
-        studio.button("Help").click()
-        assert studio.ask(_NAMELESS) == []
-        assert studio.ask(_PALE) == []
-    page = studio.page
-    page.keyboard.press("Escape")
-    page.locator("#canvas").focus()
-    for key in ("ArrowRight", "ArrowUp", "n"):  # a path without a mouse
-        page.keyboard.press(key)
-    assert len(studio.entities()[0]["path"]) > 2
-
-
-_NAMELESS = """[...document.querySelectorAll('button, input, select, a, canvas, progress')].filter((one) =>
-  one.checkVisibility() && !(one.getAttribute('aria-label') || one.labels?.length || one.textContent.trim()))
-  .map((one) => one.outerHTML)"""
-"""What has no name for those who hear the page."""
-_PALE = """(() => {
-  const parse = (css) => css.match(/[\\d.]+/g).map(Number);
-  const light = (css) => parse(css).slice(0, 3).map((v) => v / 255)
-    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (one) => {
-    const css = getComputedStyle(one).backgroundColor;
-    return parse(css)[3] === 0 && one.parentElement ? ground(one.parentElement) : css;
-  };
-  const own = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  const shown = (one) => one.checkVisibility() && own(one) && !one.disabled;
-  return [...document.querySelectorAll('body *')].filter(shown)
-    .map((one) => [one, [light(getComputedStyle(one).color), light(ground(one))].sort((a, b) => b - a)])
-    .filter(([, [high, low]]) => (high + 0.05) / (low + 0.05) < 4.5).map(([one]) => one.outerHTML.slice(0, 200));
-})()"""
-"""Texts with less contrast than WCAG 2.2 AA (1.4.3) asks for."""
-
-
 def test_pages_are_strict_and_cached(live_stack: Stack) -> None:
     with httpx.Client(base_url=live_stack.base_url) as client:
         for path in ("/", "/studio/main.js", "/problems", "/studio/examples/quickstart/image.jpg"):
