@@ -65,7 +65,11 @@ def listening(inbox: Inbox) -> Any:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # its sender has died in the middle of it: no message, and nobody to answer
+                self.close_connection = True
+                return
             self.send_response(inbox.receive(dict(self.headers), body))
             self.send_header("Content-Length", "0")
             self.end_headers()
