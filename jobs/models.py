@@ -36,7 +36,6 @@ class ModelCard(BaseModel):
     """Of the tier ``fast``, where a job does not ask for another number."""
     licences: tuple[str, ...] = ()
     weights_sha256: str
-    trained: bool = True
     device: str = ""
     dtype: str = ""
     versions: dict[str, str] = {}

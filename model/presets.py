@@ -52,7 +52,6 @@ class ModelCard:
     defaults: Defaults
     licences: dict[str, str]
     weights_sha256: dict[str, str]  # per component, and "combined"
-    trained: bool  # False: filled from a fixed seed
     parameters: int
     dtype: str
     device: str

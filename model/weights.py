@@ -21,7 +21,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection, Sam2Model
 from transformers.utils import logging as transformers_logging
@@ -31,12 +31,11 @@ from model.controlnet import ControlNet
 from model.entity import EntityEncoder
 from model.hub import DIFFUSERS, PROMPT, TRANSFORMERS, WeightsError, choose, fetch, list_files
 from model.pipeline import DragAnythingPipeline
-from model.presets import PRESETS, TINY, ModelCard, Source, find_preset
+from model.presets import PRESETS, ModelCard, Source, find_preset
 from model.segmenter import Segmenter
 from model.unet import UNet
 from model.vae import VideoVAE
 
-SEED = 240307420  # of the weights that stand in for those of `tiny` until it is trained
 Location = str | os.PathLike[str]
 
 
@@ -92,7 +91,6 @@ def load(
         defaults=preset.defaults,
         licences={key: source.licence for key, source in sources.items()},
         weights_sha256={**reader.hashes, "combined": _combine(reader.hashes)},
-        trained=not reader.filled,
         parameters=sum(parameters.values()),
         dtype=str(reader.dtype).removeprefix("torch."),
         device=str(target),
@@ -124,7 +122,7 @@ def _read(reader: "_Reader", folders: dict[str, Path]) -> dict[str, Any]:
         controlnet = network(ControlNet, "controlnet", drag)
         entity_vae = network(AutoencoderKL, "entity_encoder", entity, "vae", dtype=vae_dtype) if own_vae else vae
         entity_unet = network(UNet2DConditionModel, "entity_encoder", entity, "unet")
-    prompt = reader.prompt(entity, entity_unet.config.cross_attention_dim)
+    prompt = reader.prompt(entity)
     return {
         "unet": unet,
         "controlnet": controlnet,
@@ -142,7 +140,6 @@ class _Reader:
         self.half = dtype != torch.float32
         self.allow_pickle = allow_pickle
         self.hashes: dict[str, str] = {}
-        self.filled = False
 
     def network(
         self,
@@ -156,11 +153,6 @@ class _Reader:
     ) -> Any:
         part, place, dtype = f"{component}/{sub}".rstrip("/"), folder / sub, dtype or self.dtype
         config = _json(place / "config.json", part)
-        if _untrained(folder):
-            self.filled = True
-            module = nn.Module.to(_fill(cls, config), dtype)  # diffusers' own `to` warns about nothing
-            self.hashes[part] = _hash_state(module)
-            return module
         choice = choose(list_files(place), stem, half=self.half, allow_pickle=self.allow_pickle, part=part)
         kind = "dtype" if stem == TRANSFORMERS else "torch_dtype"
         options = {
@@ -178,13 +170,11 @@ class _Reader:
         self.hashes[part] = _hash_files(place / file for file in choice.files)
         return module
 
-    def prompt(self, folder: Path, width: int) -> Tensor:
+    def prompt(self, folder: Path) -> Tensor:
         """Text embedding of the empty prompt, float32 [1, T, D]: stored, or computed from the text encoder."""
         if (stored := folder / PROMPT).exists():
             self.hashes["entity_encoder/prompt"] = _hash_files([stored])
             return load_file(stored)["prompt_embeds"].float()
-        if _untrained(folder):
-            return torch.randn(1, 77, width, generator=torch.Generator().manual_seed(SEED))
         encoder = self.network(
             CLIPTextModel, "entity_encoder", folder, "text_encoder", stem=TRANSFORMERS, dtype=torch.float32
         )
@@ -288,23 +278,6 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _untrained(folder: Path) -> bool:
-    return folder.is_relative_to(TINY) and not any(TINY.rglob("*.safetensors"))
-
-
-def _fill(cls: Any, config: dict[str, Any]) -> Any:
-    """A network with random weights that depend on SEED only; the global generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        module = (
-            cls.from_config(config) if hasattr(cls, "from_config") else cls(cls.config_class.from_dict(config))
-        )
-        if isinstance(module, ControlNet):  # its output layers start at zero, and would hide all control
-            for conv in (*module.controlnet_down_blocks, module.controlnet_mid_block):
-                nn.init.normal_(conv.weight, std=0.3 * conv.in_channels**-0.5)
-    return module
-
-
 def _demand_complete(info: dict[str, Any], part: str, place: Path, config: dict[str, Any]) -> None:
     faults = {
         key: sorted(map(str, info.get(f"{key}_keys") or ())) for key in ("missing", "unexpected", "mismatched")
@@ -339,13 +312,6 @@ def _hash_files(paths: Any) -> str:
     for path in paths:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _hash_state(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
-        digest.update(key.encode() + value.float().numpy().tobytes())
     return digest.hexdigest()
 
 

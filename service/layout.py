@@ -49,7 +49,7 @@ def lay_out(request: GenerateRequest, card: ModelCard, picture: Picture, setting
     size = (picture.width, picture.height)
     output = output_size(request, card, size)
     num_frames = request.num_frames or card.num_frames
-    warnings = warn_of_weights(card)
+    warnings: list[JobWarning] = []
     entities = _read_entities(request, picture, num_frames, settings, warnings)
     warnings += look_over([entity for _, entity in entities], size, output, num_frames)
     if request.hold_background:
@@ -132,17 +132,6 @@ def _background(
     y, x = np.unravel_index(int(room.argmax()), room.shape)
     held = np.full((num_frames, 2), (float(x), float(y)))
     return BACKGROUND, Entity(mask, follow_camera(held, request, size))
-
-
-def warn_of_weights(card: ModelCard) -> list[JobWarning]:
-    """What to know of the model itself."""
-    if card.trained:
-        return []
-    detail = (
-        f"The weights of {card.name!r} are random numbers, not trained ones: the video shows that every part"
-        " works, and no motion."
-    )
-    return [JobWarning(code="untrained_weights", detail=detail, pointer="/model")]
 
 
 def look_over(

@@ -23,7 +23,7 @@ from service.bodies import JsonRoute
 from service.bounds import beyond_limits, output_size, refuse
 from service.inputs import Inputs, Put, moved
 from service.intake import admit, find_room, pointed
-from service.layout import look_over, warn_of_weights
+from service.layout import look_over
 from service.links import base_url
 from service.replay_inputs import SPEC, Finder, Scene, holds_background
 from service.rest import json_only
@@ -98,7 +98,7 @@ def take_in_replay(body: ReplayRequest, sender: Caller, key: str | None, service
 
     def draw_up(put: Put) -> list[NewJob]:
         scene = Finder(spec, body.image, body.masks, sender, services).find()
-        warnings = [*warn_of_weights(cards[0]), *_differences(body.manifest, cards[0]), *_look_over(spec, scene)]
+        warnings = [*_differences(body.manifest, cards[0]), *_look_over(spec, scene)]
         inputs = Inputs(job_id, put)
         inputs.add(scene.picture.data, scene.picture.media_type, (spec.image.width, spec.image.height))
         if scene.prefix is not None:

@@ -168,7 +168,6 @@ def pipeline_of(
         defaults=parts.defaults,
         licences={},
         weights_sha256={},
-        trained=True,
         parameters=sum(p.numel() for module in parts.modules.values() for p in module.parameters()),
         dtype="float32",
         device=str(device),

@@ -115,7 +115,6 @@ def describe(pipeline: DragAnythingPipeline) -> ModelCard:
         fast_num_inference_steps=native.fast_num_inference_steps,
         licences=tuple(dict.fromkeys(card.licences.values())),
         weights_sha256=card.weights_sha256["combined"],
-        trained=card.trained,
         device=card.device,
         dtype=card.dtype,
         versions=versions(),

@@ -101,7 +101,7 @@ def build(subject: Subject, device: str, dtype: torch.dtype) -> DragAnythingPipe
     return DragAnythingPipeline(
         **nets,
         scheduler_config=SCHEDULER,
-        card=ModelCard(subject.name, Defaults(), {}, {}, False, 0, str(dtype).removeprefix("torch."), device),
+        card=ModelCard(subject.name, Defaults(), {}, {}, 0, str(dtype).removeprefix("torch."), device),
         device=torch.device(device),
     )
 

@@ -168,11 +168,6 @@ def test_warnings_point_at_what_they_are_about(client: TestClient) -> None:
     ]
 
 
-def test_random_weights_are_said_to_be_random(client: TestClient, redis: Redis) -> None:
-    doors.announce(redis, doors.CARD.model_copy(update={"trained": False}))
-    assert [warning["code"] for warning in created(client)["warnings"]] == ["untrained_weights"]
-
-
 @pytest.mark.parametrize("headers", [{"Prefer": "wait=30"}, {"Prefer": "respond-async, wait=30"}])
 def test_prefer_wait_answers_when_the_job_ends(
     client: TestClient, store: Store, storage: Storage, headers: dict[str, str]

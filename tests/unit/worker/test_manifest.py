@@ -16,7 +16,6 @@ CARD = ModelCard(
     defaults=Defaults(),
     licences={"svd": "Apache-2.0"},
     weights_sha256={"combined": "1" * 64, "svd/unet": "2" * 64},
-    trained=True,
     parameters=1,
     dtype="float32",
     device="cpu",
