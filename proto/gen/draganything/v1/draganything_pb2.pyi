@@ -724,7 +724,7 @@ class SegmentResponse(_message.Message):
     def __init__(self, mask: _Optional[_Union[MaskFile, _Mapping]] = ..., rle: _Optional[_Union[Rle, _Mapping]] = ..., score: _Optional[float] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "width", "height", "max_pixels", "num_frames", "max_frames", "num_inference_steps", "max_inference_steps", "min_guidance_scale", "max_guidance_scale", "fps", "decode_chunk_size", "motion_bucket_id", "noise_aug_strength", "samplers", "tiers", "licences", "weights_sha256", "trained", "device", "dtype", "versions", "fast_num_inference_steps")
+    __slots__ = ("name", "width", "height", "max_pixels", "num_frames", "max_frames", "num_inference_steps", "max_inference_steps", "min_guidance_scale", "max_guidance_scale", "fps", "decode_chunk_size", "motion_bucket_id", "noise_aug_strength", "samplers", "tiers", "licences", "weights_sha256", "device", "dtype", "versions", "fast_num_inference_steps")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -750,7 +750,6 @@ class Model(_message.Message):
     TIERS_FIELD_NUMBER: _ClassVar[int]
     LICENCES_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
-    TRAINED_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -773,12 +772,11 @@ class Model(_message.Message):
     tiers: _containers.RepeatedScalarFieldContainer[str]
     licences: _containers.RepeatedScalarFieldContainer[str]
     weights_sha256: str
-    trained: bool
     device: str
     dtype: str
     versions: _containers.ScalarMap[str, str]
     fast_num_inference_steps: int
-    def __init__(self, name: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., max_pixels: _Optional[int] = ..., num_frames: _Optional[int] = ..., max_frames: _Optional[int] = ..., num_inference_steps: _Optional[int] = ..., max_inference_steps: _Optional[int] = ..., min_guidance_scale: _Optional[float] = ..., max_guidance_scale: _Optional[float] = ..., fps: _Optional[int] = ..., decode_chunk_size: _Optional[int] = ..., motion_bucket_id: _Optional[int] = ..., noise_aug_strength: _Optional[float] = ..., samplers: _Optional[_Iterable[str]] = ..., tiers: _Optional[_Iterable[str]] = ..., licences: _Optional[_Iterable[str]] = ..., weights_sha256: _Optional[str] = ..., trained: _Optional[bool] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., fast_num_inference_steps: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., max_pixels: _Optional[int] = ..., num_frames: _Optional[int] = ..., max_frames: _Optional[int] = ..., num_inference_steps: _Optional[int] = ..., max_inference_steps: _Optional[int] = ..., min_guidance_scale: _Optional[float] = ..., max_guidance_scale: _Optional[float] = ..., fps: _Optional[int] = ..., decode_chunk_size: _Optional[int] = ..., motion_bucket_id: _Optional[int] = ..., noise_aug_strength: _Optional[float] = ..., samplers: _Optional[_Iterable[str]] = ..., tiers: _Optional[_Iterable[str]] = ..., licences: _Optional[_Iterable[str]] = ..., weights_sha256: _Optional[str] = ..., device: _Optional[str] = ..., dtype: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., fast_num_inference_steps: _Optional[int] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
     __slots__ = ("models",)
