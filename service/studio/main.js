@@ -202,6 +202,8 @@ async function showImage() {
   if (shownImage === image) canvas.setBitmap(bitmap);
 }
 
+const WORKER_MS = 2000; // between looks whether a worker has come up
+
 async function start() {
   takePictures();
   makeTools();
@@ -216,7 +218,7 @@ async function start() {
   preview.addEventListener("change", () => (show(), canvas.redraw()));
   jobs.addEventListener("change", show);
   bindKeys({ store, canvas, pointer, panel, timeline, tool: chooseTool, generate });
-  const connect = () => preview.loadModels().then(() => notice("models", null)).catch((problem) => problem.status !== 401 && notice("models", problem.message));
+  const connect = () => preview.loadModels().then(() => (notice("models", null), preview.card || setTimeout(connect, WORKER_MS))).catch((problem) => problem.status !== 401 && notice("models", problem.message));
   api.keyEvents.addEventListener("needed", ({ detail }) => askForKey(detail, () => (connect(), jobs.openAddress())));
   const kept = await (Jobs.named ? keep.loadForJob(Jobs.named).then((doc) => doc ?? keep.load()) : keep.load()).catch(() => null);
   if (kept?.image) store.open(kept);

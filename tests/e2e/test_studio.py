@@ -423,6 +423,14 @@ def test_a_lost_server_costs_no_drawing(studio: Studio) -> None:
     assert studio.entities() == drawn
 
 
+def test_a_page_that_is_older_than_the_worker_finds_its_model(studio: Studio) -> None:
+    studio.page.route("**/v1/models", lambda route: route.fulfill(json={"models": []}), times=1)
+    studio.page.reload()
+    studio.draw_rocket()
+    studio.until("studio.preview.card")
+    expect(studio.page.get_by_text("Waiting for a model")).to_be_hidden()
+
+
 def test_a_key_is_asked_for_and_sent(studio: Studio) -> None:
     page = studio.page
     problem = {"title": "No valid key", "status": 401, "code": "unauthorized", "detail": "Send a key."}
