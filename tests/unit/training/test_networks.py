@@ -173,6 +173,9 @@ def test_cached_features_come_back_only_for_the_same_clips_and_weights(tmp_path:
     assert found is not None
     assert torch.equal(found, kept.flip(0))
     assert torch.allclose(kept, features, atol=1e-2)
+    assert torch.equal(cache.get(("b", "a"), CPU, pytest.fail), found)
+    assert torch.equal(cache.get(("d",), CPU, lambda: features[:1]), kept[:1])
+    assert torch.equal(cache.get(("d",), CPU, pytest.fail), kept[:1])
     assert cache.read(("a", "c")) is None
     assert Cache(tmp_path, "y", parts.entity_encoder).read(("a",)) is None
     with torch.no_grad():
