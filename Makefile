@@ -41,6 +41,7 @@ audit: setup-dev ## Known vulnerabilities of the pinned dependencies
 
 bench: setup ## The figures of docs/performance.md, measured on this machine
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.service
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.fast
 	@mkdir -p out
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.render --json > out/bench-render.json && cat out/bench-render.json
 

@@ -11,8 +11,8 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from training.data.synthetic import SyntheticSource, to_clips
 from training.samples import generate, reconstruct
 
 MOVES = 8.0  # pixels: entities whose track goes at least this far count as moving
+JUST_MOVES = 0.5  # pixels: entities whose track goes less far hold still
 SEEN = 0.5  # of the first frame's visible pixels, scale considered: less is not looked for
 FEWEST = 16  # pixels of an entity, likewise
 JUST_VISIBLE = 2 / 255  # of the range: less is rounding
@@ -62,34 +63,52 @@ def scenes_of(width: int, height: int) -> Synthetic:
     )
 
 
-def evaluate(pipeline: DragAnythingPipeline, seed: int, count: int, frames: int, steps: int) -> dict[str, Any]:
-    """All figures but the VAE's, as plain data."""
-    default = pipeline.card.defaults
+Make = Callable[[Clips], dict[str, Tensor]]  # one clip: its videos by variant, [F, 3, H, W] in 0..1
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What was found in the videos of each variant: of the entities that move, and of those that hold still."""
+
+    moving: dict[str, list[Found]] = field(default_factory=lambda: defaultdict(list))
+    holding: dict[str, list[Found]] = field(default_factory=lambda: defaultdict(list))
+
+
+def follow(size: tuple[int, int], seed: int, count: int, frames: int, make: Make) -> Followed:
+    """Look for the controlled entities of `count` unseen clips in every video that is made of them."""
     device = torch.device("cpu")  # scenes are the same wherever the model runs
-    source = SyntheticSource(
-        scenes_of(default.width, default.height), seed, device, split="held_out", purpose=EVALUATE
-    )
-    moving: dict[str, list[Found]] = defaultdict(list)
-    drift: list[Tensor] = []
-    seconds = 0.0
+    source = SyntheticSource(scenes_of(*size), seed, device, split="held_out", purpose=EVALUATE)
+    followed = Followed()
     for clip in tqdm(range(count), desc="clips", disable=None):
         scene = source.scene(0, clip, 0, 1, frames)
         clips = to_clips(scene, source.bank)
-        videos = {"truth": _video(clips), "frozen": _video(clips)[:1].expand(frames, -1, -1, -1)}
-        videos["reconstructed"] = _tensor(reconstruct(pipeline, clips, 0))
-        began = time.perf_counter()
-        videos["control"] = _tensor(generate(pipeline, clips, 0, steps))
-        seconds += time.perf_counter() - began
-        videos["uncontrolled"] = _tensor(generate(pipeline, clips, 0, steps, control_end=0.0))
+        videos = make(clips)
         for k in clips.controlled[0, 1:].nonzero().flatten().tolist():
             track = clips.points[0, k + 1]
             travelled = float((track - track[0]).norm(dim=1).max())
-            if travelled >= MOVES:
-                for name, found in _find(scene, source, videos, k, track).items():
-                    moving[name].append(found)
-            elif travelled < 0.5:
-                found = _find(scene, source, {"control": videos["control"]}, k, track)["control"]
-                drift.append(found.blob)
+            if JUST_MOVES <= travelled < MOVES:
+                continue
+            kind = followed.moving if travelled >= MOVES else followed.holding
+            for name, found in _find(scene, source, videos, k, track).items():
+                kind[name].append(found)
+    return followed
+
+
+def evaluate(pipeline: DragAnythingPipeline, seed: int, count: int, frames: int, steps: int) -> dict[str, Any]:
+    """All figures but the VAE's, as plain data."""
+    default = pipeline.card.defaults
+    seconds: list[float] = []
+
+    def make(clips: Clips) -> dict[str, Tensor]:
+        videos = {"truth": to_video(clips), "frozen": to_video(clips)[:1].expand(frames, -1, -1, -1)}
+        videos["reconstructed"] = to_tensor(reconstruct(pipeline, clips, 0))
+        began = time.perf_counter()
+        videos["control"] = to_tensor(generate(pipeline, clips, 0, steps))
+        seconds.append(time.perf_counter() - began)
+        videos["uncontrolled"] = to_tensor(generate(pipeline, clips, 0, steps, control_end=0.0))
+        return videos
+
+    found = follow((default.width, default.height), seed, count, frames, make)
     return {
         "seed": seed,
         "clips": count,
@@ -97,11 +116,13 @@ def evaluate(pipeline: DragAnythingPipeline, seed: int, count: int, frames: int,
         "steps": steps,
         "width": default.width,
         "height": default.height,
-        "seconds_per_clip": seconds / max(count, 1),
-        "moving_entities": len(moving["truth"]),
-        "objmc": _summarise({name: [f.blob for f in found] for name, found in moving.items()}),
-        "objmc_template": _summarise({name: [f.template for f in found] for name, found in moving.items()}),
-        "anchor_drift": _drift(drift),
+        "seconds_per_clip": sum(seconds) / max(count, 1),
+        "moving_entities": len(found.moving["truth"]),
+        "objmc": _summarise({name: [f.blob for f in entities] for name, entities in found.moving.items()}),
+        "objmc_template": _summarise(
+            {name: [f.template for f in entities] for name, entities in found.moving.items()}
+        ),
+        "anchor_drift": drift([f.blob for f in found.holding["control"]]),
     }
 
 
@@ -152,24 +173,27 @@ def _find(
     return found
 
 
-def _video(clips: Clips) -> Tensor:
+def to_video(clips: Clips) -> Tensor:
+    """The truth, [F, 3, H, W] in 0..1."""
     return clips.frames[0].float() / 255
 
 
-def _tensor(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+def to_tensor(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """Frames, uint8 [F, H, W, 3], as [F, 3, H, W] in 0..1."""
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
 
 
 def _summarise(distances: dict[str, list[Tensor]]) -> dict[str, Any]:
     """Per variant: mean over entities, median, last frame, share within 5 px; and the ratios that matter."""
-    figures: dict[str, Any] = {name: _figures(distances.get(name, [])) for name in VARIANTS}
+    figures: dict[str, Any] = {name: figures_of(distances.get(name, [])) for name in VARIANTS}
     control = figures["control"]["mean"]
-    figures["of_still"] = _ratio(control, figures["frozen"]["mean"])
-    figures["of_uncontrolled"] = _ratio(control, figures["uncontrolled"]["mean"])
+    figures["of_still"] = ratio(control, figures["frozen"]["mean"])
+    figures["of_uncontrolled"] = ratio(control, figures["uncontrolled"]["mean"])
     return figures
 
 
-def _figures(distances: list[Tensor]) -> dict[str, float | None]:
+def figures_of(distances: list[Tensor]) -> dict[str, float | None]:
+    """Distances of entities, NaN where not seen: the mean over entities, median, last frame, share within 5 px."""
     kept = [d[~d.isnan()] for d in distances if not d.isnan().all()]
     if not kept:
         return {"mean": None, "median": None, "last": None, "within_5px": None}
@@ -182,7 +206,8 @@ def _figures(distances: list[Tensor]) -> dict[str, float | None]:
     }
 
 
-def _drift(distances: list[Tensor]) -> dict[str, float | int | None]:
+def drift(distances: list[Tensor]) -> dict[str, float | int | None]:
+    """How far entities that hold still are from their place: the mean, and the mean of each one's largest."""
     kept = [d[~d.isnan()] for d in distances if not d.isnan().all()]
     if not kept:
         return {"entities": 0, "mean": None, "largest_mean": None}
@@ -193,7 +218,8 @@ def _drift(distances: list[Tensor]) -> dict[str, float | int | None]:
     }
 
 
-def _ratio(a: float | None, b: float | None) -> float | None:
+def ratio(a: float | None, b: float | None) -> float | None:
+    """a / b where there are both."""
     return None if a is None or not b else a / b
 
 

@@ -15,6 +15,8 @@ from diffusers.models.resnet import AlphaBlender, SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
 
+SMALL = 1024  # pixels; with fewer, PyTorch normalizes bfloat16 groups far more slowly channels last than it copies
+
 
 @dataclass(frozen=True)
 class Savings:
@@ -23,6 +25,7 @@ class Savings:
     attention: bool = True  # cross-attention to the one image token: a vector per block and job
     blend: bool = True  # mixing space and time: one pass over memory instead of four
     layout: bool = True  # channels last; temporal convolutions as 2-D ones over (frames, pixels)
+    halves: bool = True  # a feed-forward's values and gates apart: each is contiguous, and half as large
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +131,10 @@ class ResBlock(SpatioTemporalResBlock):
         self, x: Tensor, bias: Tensor | None, share: Tensor, frames: int, savings: Savings
     ) -> Tensor:
         block = self.temporal_res_block
-        clips = x.reshape(-1, frames, *x.shape[1:]).transpose(1, 2)  # [B, C, F, h, w]
-        if savings.layout:
-            clips = clips.flatten(3)
+        if savings.layout:  # [B, C, F, h*w], channels last also where B is 1
+            clips = x.permute(0, 2, 3, 1).reshape(-1, frames, x.shape[2:].numel(), x.shape[1]).permute(0, 3, 1, 2)
+        else:
+            clips = x.reshape(-1, frames, *x.shape[1:]).transpose(1, 2)  # [B, C, F, h, w]
         h = _convolve(_activate(block.norm1, clips), block.conv1, bias)
         h = _convolve(_activate(block.norm2, h), block.conv2)
         clips = torch.addcmul(clips, h, share) if savings.blend else _mix(clips, clips + h, share)
@@ -183,14 +187,14 @@ def _mix(spatial: Tensor, temporal: Tensor, share: Tensor) -> Tensor:
 def _through_space(block: Any, x: Tensor, step: Step) -> Tensor:
     """A transformer block over the pixels of each frame: [B, F, L, C]."""
     x = _attend_pixels(block.attn1, block.norm1(x)).add_(x)
-    return _feed_forward(block.ff, block.norm3, _cross(block, x, step))
+    return _feed_forward(block.ff, block.norm3, _cross(block, x, step), step.savings)
 
 
 def _through_time(block: Any, x: Tensor, step: Step) -> Tensor:
     """A transformer block over the frames of each pixel: [B, F, L, C]. Only attention looks at other frames."""
-    x = _feed_forward(block.ff_in, block.norm_in, x)
+    x = _feed_forward(block.ff_in, block.norm_in, x, step.savings)
     x = _attend_frames(block.attn1, block.norm1(x)).add_(x)
-    return _feed_forward(block.ff, block.norm3, _cross(block, x, step))
+    return _feed_forward(block.ff, block.norm3, _cross(block, x, step), step.savings)
 
 
 def _cross(block: Any, x: Tensor, step: Step) -> Tensor:
@@ -223,13 +227,21 @@ def _project(attention: Any, x: Tensor) -> list[Tensor]:
     return [projection(x).unflatten(-1, (attention.heads, -1)) for projection in projections]
 
 
-def _feed_forward(net: Any, norm: nn.Module, x: Tensor) -> Tensor:
-    value, gate = net.net[0].proj(norm(x)).chunk(2, dim=-1)
-    out: Tensor = net.net[2](F.gelu(gate).mul_(value))
+def _feed_forward(net: Any, norm: nn.Module, x: Tensor, savings: Savings) -> Tensor:
+    enter, leave, seen = net.net[0].proj, net.net[2], norm(x)
+    if savings.halves:
+        weights = zip(enter.weight.chunk(2), enter.bias.chunk(2), strict=True)
+        value, gate = (F.linear(seen, weight, bias) for weight, bias in weights)
+    else:
+        value, gate = enter(seen).chunk(2, dim=-1)
+    out: Tensor = leave(F.gelu(gate).mul_(value))
     return out.add_(x)
 
 
 def _activate(norm: nn.Module, x: Tensor) -> Tensor:
+    slow = x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.shape[2:].numel() < SMALL
+    if slow and x.is_contiguous(memory_format=torch.channels_last):
+        return _channels_last(F.silu(norm(x.contiguous()), inplace=True))
     return F.silu(norm(x), inplace=True)
 
 

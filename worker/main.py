@@ -25,6 +25,7 @@ from jobs.settings import Settings, settings
 from jobs.storage import Storage
 from jobs.tracing import configure_traces
 from model import DragAnythingPipeline
+from model.memory import keep_freed_memory
 from worker.executor import Executor
 from worker.manifest import versions
 from worker.pulse import Pulse
@@ -39,6 +40,7 @@ MAX_AREA = 4
 
 def main() -> None:
     """Serve until a signal comes."""
+    keep_freed_memory()
     config = settings()
     configure_logs(config)
     configure_traces("worker")

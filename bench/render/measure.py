@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.render.subjects import Subject, blank
 from model.blocks import prepare
 
-PEAK_SIZE = {"cpu": 1024, "cuda": 8192}
+PEAK_SIZE = {"cpu": 4096, "cuda": 8192}
 
 
 @dataclass

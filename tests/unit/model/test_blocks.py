@@ -1,5 +1,6 @@
 """The blocks with what a job leaves constant, against diffusers' own with the same weights."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,18 @@ def test_every_step_is_the_stock_networks(pair: tuple[Any, Any], savings: Saving
 
 
 @torch.no_grad()
+def test_bfloat16_costs_no_more_than_in_the_stock_networks(pair: tuple[Any, Any]) -> None:
+    sample, times, context, ids = job()
+    wanted = torch.stack([pair[1](sample, time, context, ids.expand(2, -1)).sample for time in times])
+    ours, theirs = (copy.deepcopy(net).bfloat16() for net in pair)
+    sample, context = sample.bfloat16(), context.bfloat16()
+    step = prepare(ours, times, context, ids, FRAMES)
+    stock = torch.stack([theirs(sample, time, context, ids.expand(2, -1)).sample for time in times])
+    found = torch.stack([ours(sample, time, context, ids, step=step.at(i)) for i, time in enumerate(times)])
+    assert 0 < (found - wanted).norm() < 1.1 * (stock - wanted).norm()
+
+
+@torch.no_grad()
 def test_several_tokens_are_attended_to(pair: tuple[Any, Any]) -> None:
     ours, theirs = pair
     sample, times, context, ids = job(steps=1, tokens=2)
@@ -104,6 +117,19 @@ def test_layout_changes_no_value(pair: tuple[Any, Any]) -> None:
     weight = ours.conv_in.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in ours.state_dict().items())
+
+
+@torch.no_grad()
+def test_one_clip_is_not_copied_between_layouts(pair: tuple[Any, Any]) -> None:
+    """With a batch of one, PyTorch takes a careless view of it for contiguous, and copies it there and back."""
+    ours, _ = pair
+    block = next(module for module in ours.modules() if isinstance(module, ResBlock))
+    x = torch.randn(FRAMES, block.spatial_res_block.conv1.in_channels, 8, 8)
+    x = x.contiguous(memory_format=torch.channels_last)
+    step = prepare(ours, torch.zeros(1), torch.randn(1, 1, 16), torch.tensor([[6.0, 128.0, 0.02]]), FRAMES)
+    with torch.autograd.profiler.profile() as profile:
+        block(x, step, torch.zeros(1, FRAMES))
+    assert "aten::clone" not in {event.key for event in profile.key_averages()}
 
 
 def test_gradients_take_the_stock_way(pair: tuple[Any, Any]) -> None:
