@@ -121,9 +121,11 @@ const STAGES = {
 /** What a job is doing, in words. */
 export function told({ status, progress, queue_position: position }) {
   if (status === "queued") return position ? `Waiting, ${position === 1 ? "next in line" : `${ordinal(position)} in line`}` : "Waiting";
-  if (status === "running") return progress.stage === "denoising" ? `Painting, step ${progress.step} of ${progress.steps}` : STAGES[progress.stage];
+  if (status === "running") return progress.stage === "denoising" ? painting(progress) : STAGES[progress.stage];
   return { succeeded: "Done", failed: "Failed", canceled: "Canceled", expired: "Not started in time" }[status];
 }
+
+const painting = ({ step, steps }) => `Painting, ${Math.min(step + 1, steps)} of ${steps}`;
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";

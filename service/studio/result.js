@@ -170,6 +170,7 @@ export class Result {
     return el(
       "div",
       { className: "facts" },
+      el("section", {}, el("h3", {}, "Download"), el("div", { className: "links" }, downloads(job))),
       el(
         "section",
         { className: "links" },
@@ -177,17 +178,16 @@ export class Result {
         el("button", { onclick: () => this.actions.variations() }, "Four variations"),
         el("button", { onclick: () => this.actions.extend(job) }, "Go on from the last frame"),
       ),
-      el("section", {}, el("p", { className: "small" }, `${facts}. Made in ${duration(seconds)}.`), job.warnings.map(warning)),
       this.#takes(job),
-      el("section", {}, el("h3", {}, "Download"), el("div", { className: "links" }, downloads(job))),
+      el("section", {}, el("p", { className: "small" }, `${facts}. Made in ${duration(seconds)}.`), job.warnings.map(warning)),
       scores(result.scores),
     );
   }
 }
 
 function downloads({ id, result }) {
-  const kinds = [["video", "Video"], ["overlay", "Video with paths"], ["poster", "First frame"], ["frames", "All frames"], ["manifest", "Manifest"]];
-  return kinds.filter(([name]) => result[`${name}_url`]).map(([name, label]) => el("button", { "data-artifact": name, onclick: () => download(result[`${name}_url`], `${id.slice(0, 12)}-${name}`) }, label));
+  const kinds = [["video", "Video"], ["overlay", "With paths"], ["poster", "First frame"], ["frames", "All frames"], ["manifest", "Record"]];
+  return kinds.filter(([name]) => result[`${name}_url`]).map(([name, label]) => el("button", { "data-artifact": name, "aria-label": `Download: ${label}`, onclick: () => download(result[`${name}_url`], `${id.slice(0, 12)}-${name}`) }, label));
 }
 
 const SUFFIX = { "video/mp4": "mp4", "video/webm": "webm", "image/gif": "gif", "image/webp": "webp", "image/jpeg": "jpg", "application/json": "json", "application/zip": "zip" };
@@ -205,6 +205,7 @@ async function download(url, stem) {
   }
 }
 
+const TRACKERS = { flow: "optical flow", cotracker3: "CoTracker 3" };
 const MEASURES = [["objmc_px", "Off its path"], ["objmc_px_still", "If nothing moved"], ["anchor_drift_px", "Drift of what holds still"]];
 
 /** How far the things in the video are from their paths, where somebody has measured it. */
@@ -220,6 +221,6 @@ function scores(found) {
     {},
     el("h3", {}, "Measured"),
     el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Thing"), measured.map(([, label]) => el("th", { className: "number", scope: "col" }, label)))), el("tbody", {}, rows.map(([label, row]) => el("tr", {}, el("th", { scope: "row" }, label), measured.map(([name]) => el("td", { className: "number" }, shown(row?.[name]))))))),
-    found.tracker && el("p", { className: "small" }, `Tracked with ${found.tracker}.`),
+    found.tracker && el("p", { className: "small" }, `Measured by ${TRACKERS[found.tracker] ?? found.tracker}.`),
   );
 }
