@@ -1,11 +1,12 @@
 """What Dockerfile, compose files and manifests say is true of this repository.
 
-Other programs check them where those are installed: hadolint, docker-compose, kubectl (it carries kustomize),
-kubernetes-validate.
+hadolint and kubernetes-validate check them too; docker-compose and kubectl (it carries kustomize) where those are
+installed.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import stat
@@ -50,7 +51,7 @@ import service.main, worker.janitor, worker.webhooks, worker.health, local.cli, 
 
 
 def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = shutil.which(name)
+    path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if path is None:
         pytest.skip(f"{name} is not installed")
     return subprocess.run([path, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
