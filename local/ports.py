@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections.abc import Collection
 
 HOST = "127.0.0.1"
 GRPC_OFFSET = 10_000
@@ -25,8 +26,8 @@ def is_free(port: int, host: str = HOST) -> bool:
     return True
 
 
-def choose(count: int) -> list[int]:
-    """``count`` different free ports, each with its ``+ GRPC_OFFSET`` neighbour free as well.
+def choose(count: int, without: Collection[int] = ()) -> list[int]:
+    """``count`` different free ports, each with its ``+ GRPC_OFFSET`` neighbour free as well; none ``without``.
 
     They are drawn at random, so that stacks which start side by side hardly ever meet; the one that loses a
     race anyway finds its port taken and starts again with others (``Stack.start``).
@@ -36,7 +37,7 @@ def choose(count: int) -> list[int]:
     """
     ports: list[int] = []
     for port in random.SystemRandom().sample(_CANDIDATES, len(_CANDIDATES)):
-        if is_free(port) and is_free(port + GRPC_OFFSET):
+        if all(each not in without and is_free(each) for each in (port, port + GRPC_OFFSET)):
             ports.append(port)
             if len(ports) == count:
                 return ports

@@ -126,9 +126,10 @@ class Stack:
         for name, asked in self._asked.items():
             if asked is not None and not ports.is_free(asked):
                 raise PortTaken(f"port {asked} is in use: choose another with {name.upper()}=…")
-        free = ports.choose(2)
+        told = [*filter(None, self._asked.values()), *self._metrics_ports().values()]
+        state = self._state = self._state.with_free_ports(told)
+        free = ports.choose(2, [*told, *state.listening])
         self.port, self.grpc_port = (asked or free.pop() for asked in self._asked.values())
-        state = self._state = self._state.with_free_ports()
         state.save(self.data_dir / "state.json")
         self.valkey = Valkey(self.data_dir / "valkey", state.valkey_port, state.valkey_password)
         self.seaweed = Seaweed(self.data_dir / "s3", state.seaweed_ports, state.s3_access_key, state.s3_secret_key)
@@ -141,16 +142,18 @@ class Stack:
         for server in servers:
             self.processes[server.name].wait_ready(server.ready, SERVERS_READY_S)
         told = {f"DRAGANYTHING_{field.upper()}": value for field, value in self.addresses.items()}
+        metrics = self._metrics_ports()
         for name, argv in self._commands.items():
-            self._run(name, argv, {**DEFAULTS, **self._environ, **told, **self._metrics_port(name)}, ROOT)
+            own = {"DRAGANYTHING_METRICS_PORT": str(metrics[name])} if name in metrics else {}
+            self._run(name, argv, {**DEFAULTS, **self._environ, **told, **own}, ROOT)
         for name in self._commands:
             self.processes[name].wait_ready(self.serves if name == "api" else _at_once, self._ready_s)
 
-    def _metrics_port(self, name: str) -> dict[str, str]:
+    def _metrics_ports(self) -> dict[str, int]:
         first = self._environ.get("DRAGANYTHING_METRICS_PORT", "0")
         if not first.isdecimal() or not int(first):  # what is no number, each process refuses by itself
             return {}
-        return {"DRAGANYTHING_METRICS_PORT": str(int(first) + METRICS_PORTS.get(name, 0))}
+        return {name: int(first) + distance for name, distance in METRICS_PORTS.items()}
 
     def _run(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         log = self.logs / f"{name}.log"

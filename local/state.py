@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,8 +32,8 @@ class State(BaseModel):
     seaweed_ports: tuple[int, ...]
 
     @classmethod
-    def new(cls) -> State:
-        valkey, *seaweed = ports.choose(1 + len(SERVERS))
+    def new(cls, without: Collection[int] = ()) -> State:
+        valkey, *seaweed = ports.choose(1 + len(SERVERS), without)
         return cls(valkey_port=valkey, seaweed_ports=tuple(seaweed))
 
     @classmethod
@@ -62,11 +63,11 @@ class State(BaseModel):
         seaweed = self.seaweed_ports
         return (self.valkey_port, *seaweed, *(port + ports.GRPC_OFFSET for port in seaweed))
 
-    def with_free_ports(self) -> State:
-        """The same credentials, on the same ports if all of them are free, else on others."""
-        if all(map(ports.is_free, self.listening)):
+    def with_free_ports(self, without: Collection[int] = ()) -> State:
+        """The same credentials, on the same ports if all of them are free and none ``without``, else on others."""
+        if all(port not in without and ports.is_free(port) for port in self.listening):
             return self
-        fresh = State.new()
+        fresh = State.new(without)
         return self.model_copy(update={"valkey_port": fresh.valkey_port, "seaweed_ports": fresh.seaweed_ports})
 
 

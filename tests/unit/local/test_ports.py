@@ -23,6 +23,12 @@ def test_port_with_a_listener_is_not_free(host: str) -> None:
     assert ports.is_free(port)
 
 
+def test_port_that_is_to_be_left_out_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = ports.choose(3)
+    monkeypatch.setattr(ports, "_CANDIDATES", [first, second, third])
+    assert ports.choose(1, without=[first, second + ports.GRPC_OFFSET]) == [third]
+
+
 def test_port_with_a_neighbour_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listener:
         [port, *_] = ports.choose(1)

@@ -90,6 +90,19 @@ def test_data_survive_the_loss_of_a_port(tmp_path: Path) -> None:
         assert moved.seaweed.endpoint != stack.seaweed.endpoint
 
 
+def test_no_two_servers_of_a_stack_are_given_one_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = next(
+        port for port in iter(lambda: ports.choose(1)[0], 0) if all(map(ports.is_free, range(port, port + 3)))
+    )
+    monkeypatch.setattr(
+        ports, "_CANDIDATES", [first, first + 1, first + 2, *ports.choose(8, range(first, first + 3))]
+    )
+    told = {"DRAGANYTHING_METRICS_PORT": str(first)}
+    with Stack(tmp_path, environ=told, commands={}) as stack:
+        seaweed = stack.seaweed.ports
+        assert len({stack.port, stack.grpc_port, stack.valkey.port, *seaweed, *range(first, first + 3)}) == 11
+
+
 def test_race_for_a_port_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program takes the S3 port between the choice and the start."""
     thieves: list[socket.socket] = []
