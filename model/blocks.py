@@ -15,6 +15,8 @@ from diffusers.models.resnet import AlphaBlender, SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
 
+from model import linear
+
 SMALL = 1024  # pixels; with fewer, PyTorch normalizes bfloat16 groups far more slowly channels last than it copies
 
 
@@ -26,6 +28,7 @@ class Savings:
     blend: bool = True  # mixing space and time: one pass over memory instead of four
     layout: bool = True  # channels last; temporal convolutions as 2-D ones over (frames, pixels)
     halves: bool = True  # a feed-forward's values and gates apart: each is contiguous, and half as large
+    fusion: bool = True  # linear layers with what follows them in one pass, on processors
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,14 +189,14 @@ def _mix(spatial: Tensor, temporal: Tensor, share: Tensor) -> Tensor:
 
 def _through_space(block: Any, x: Tensor, step: Step) -> Tensor:
     """A transformer block over the pixels of each frame: [B, F, L, C]."""
-    x = _attend_pixels(block.attn1, block.norm1(x)).add_(x)
+    x = _leave(block.attn1.to_out[0], _attend_pixels(block.attn1, block.norm1(x), step.savings), x, step.savings)
     return _feed_forward(block.ff, block.norm3, _cross(block, x, step), step.savings)
 
 
 def _through_time(block: Any, x: Tensor, step: Step) -> Tensor:
     """A transformer block over the frames of each pixel: [B, F, L, C]. Only attention looks at other frames."""
     x = _feed_forward(block.ff_in, block.norm_in, x, step.savings)
-    x = _attend_frames(block.attn1, block.norm1(x)).add_(x)
+    x = _leave(block.attn1.to_out[0], _attend_frames(block.attn1, block.norm1(x), step.savings), x, step.savings)
     return _feed_forward(block.ff, block.norm3, _cross(block, x, step), step.savings)
 
 
@@ -205,37 +208,49 @@ def _cross(block: Any, x: Tensor, step: Step) -> Tensor:
     return x.add_(crossed.expand_as(queries).reshape(x.shape))
 
 
-def _attend_pixels(attention: Any, x: Tensor) -> Tensor:
-    """Self-attention over the pixels of each frame, [B, F, L, C]."""
-    q, k, v = (part.flatten(0, 1).transpose(1, 2) for part in _project(attention, x))  # [N, heads, L, C/heads]
-    seen = F.scaled_dot_product_attention(q, k, v)
-    attended: Tensor = attention.to_out[0](seen.transpose(1, 2).reshape(x.shape))
-    return attended
+def _attend_pixels(attention: Any, x: Tensor, savings: Savings) -> Tensor:
+    """Self-attention over the pixels of each frame, [B, F, L, C], without its last layer."""
+    parts = _project(attention, x, savings)
+    q, k, v = (part.flatten(0, 1).transpose(1, 2) for part in parts)  # [N, heads, L, C/heads]
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
 
 
-def _attend_frames(attention: Any, x: Tensor) -> Tensor:
-    """Self-attention over the frames of each pixel, [B, F, L, C]; queries, keys and values are views."""
-    halves = zip(*(part.permute(0, 2, 3, 1, 4) for part in _project(attention, x)), strict=True)
+def _attend_frames(attention: Any, x: Tensor, savings: Savings) -> Tensor:
+    """Self-attention over the frames of each pixel, likewise; queries, keys and values are views."""
+    halves = zip(*(part.permute(0, 2, 3, 1, 4) for part in _project(attention, x, savings)), strict=True)
     seen = torch.stack([F.scaled_dot_product_attention(*half) for half in halves])  # [B, L, heads, F, C/heads]
-    attended: Tensor = attention.to_out[0](seen.permute(0, 3, 1, 2, 4).reshape(x.shape))
-    return attended
+    return seen.permute(0, 3, 1, 2, 4).reshape(x.shape)
 
 
-def _project(attention: Any, x: Tensor) -> list[Tensor]:
+def _project(attention: Any, x: Tensor, savings: Savings) -> list[Tensor]:
     """Queries, keys and values, [B, F, L, heads, C/heads]."""
-    projections = (attention.to_q, attention.to_k, attention.to_v)
-    return [projection(x).unflatten(-1, (attention.heads, -1)) for projection in projections]
+    layers = (attention.to_q, attention.to_k, attention.to_v)
+    compute = linear.fused if savings.fusion else F.linear
+    parts: list[Tensor] = [compute(x, layer.weight, layer.bias) for layer in layers]
+    return [part.reshape(*x.shape[:-1], attention.heads, -1) for part in parts]
 
 
 def _feed_forward(net: Any, norm: nn.Module, x: Tensor, savings: Savings) -> Tensor:
     enter, leave, seen = net.net[0].proj, net.net[2], norm(x)
-    if savings.halves:
-        weights = zip(enter.weight.chunk(2), enter.bias.chunk(2), strict=True)
-        value, gate = (F.linear(seen, weight, bias) for weight, bias in weights)
-    else:
+    if not savings.halves:
         value, gate = enter(seen).chunk(2, dim=-1)
-    out: Tensor = leave(F.gelu(gate).mul_(value))
-    return out.add_(x)
+        gated = F.gelu(gate).mul_(value)
+    else:
+        (value_weight, gate_weight), (value_bias, gate_bias) = enter.weight.chunk(2), enter.bias.chunk(2)
+        if savings.fusion:
+            gate = linear.fused_gelu(seen, gate_weight, gate_bias)
+            gated = linear.fused_times(seen, value_weight, value_bias, gate)
+        else:
+            gated = F.gelu(F.linear(seen, gate_weight, gate_bias)).mul_(F.linear(seen, value_weight, value_bias))
+    return _leave(leave, gated, x, savings)
+
+
+def _leave(layer: Any, x: Tensor, residual: Tensor, savings: Savings) -> Tensor:
+    """The last layer of a residual branch, and the sum."""
+    if savings.fusion:
+        return linear.fused_plus(x, layer.weight, layer.bias, residual)
+    out: Tensor = layer(x)
+    return out.add_(residual)
 
 
 def _activate(norm: nn.Module, x: Tensor) -> Tensor:
