@@ -2,7 +2,8 @@
 
 The VAE and the entity encoder are trained once, as CONFIG says, or taken from --weights. Then every row trains
 fresh video networks for N steps of CONFIG's last stage with one thing changed, from the same numbers on the same
-clips, and is evaluated as by `evaluation.tiny`. A row that was finished in DIR is not trained again.
+clips, and is evaluated as by `evaluation.tiny`. A row that was finished in DIR is not trained again, so that rows
+can be trained by several processes, and one that has nothing left to train prints the whole table.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from training.loop import Run, TrainingError
 from training.stages.video import entity_encoder, mute
 
 FRESH = ("unet", "controlnet", "image_encoder")  # what each row trains
-FIGURES = ("objmc", "objmc_template")
+FIGURES = ("clips", "frames", "moving_entities", "objmc", "objmc_template", "anchor_drift", "seconds_per_clip")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def ablate(
             continue
         one = config.model_copy(update=changes)
         _train(one)
-        table.append({"row": row.name, "steps": steps, **_evaluate(one, stage, seed, clips)})
+        figures = {"steps": steps, "step_s": _step_seconds(one.out), **_evaluate(one, stage, seed, clips)}
+        table.append({"row": row.name, **figures})
     return table
 
 
@@ -83,10 +85,16 @@ def _train(config: Config) -> Path:
     return config.out / "weights"
 
 
+def _step_seconds(folder: Path) -> float:
+    """How long a step took, on average over what a run has logged."""
+    last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+    return float(last["seconds"] / last["step"])
+
+
 def _evaluate(config: Config, stage: VideoStage, seed: int, clips: int) -> dict[str, Any]:
     pipeline = load_row(config, stage)
     figures = evaluate(pipeline, seed, clips, stage.frames, config.samples.steps)
-    return {"moving_entities": figures["moving_entities"], **{key: figures[key] for key in FIGURES}}
+    return {key: figures[key] for key in FIGURES}
 
 
 def load_row(config: Config, stage: VideoStage) -> DragAnythingPipeline:
@@ -105,16 +113,22 @@ def load_row(config: Config, stage: VideoStage) -> DragAnythingPipeline:
 
 def lines(table: list[dict[str, Any]]) -> list[str]:
     """The table as text."""
-    head = f"{'row':<28}{'ObjMC':>8}{'median':>8}{'in 5 px':>9}{'template':>10}"
-    return [head, *(_line(row) for row in table)]
+    heads = ("ObjMC", "median", "in 5 px", "template", "drift", "s a step")
+    still = [_line("still video", row, "frozen") for row in table if "objmc" in row][:1]
+    return [f"{'row':<28}{''.join(f'{head:>10}' for head in heads)}", *still, *(_row(row) for row in table)]
 
 
-def _line(row: dict[str, Any]) -> str:
+def _row(row: dict[str, Any]) -> str:
     if "skipped" in row:
         return f"{row['row']:<28}  skipped: {row['skipped']}"
-    blob, exact = row["objmc"]["control"], row["objmc_template"]["control"]
-    shares = f"{_number(blob['mean'], 8)}{_number(blob['median'], 8)}{_number(blob['within_5px'], 9)}"
-    return f"{row['row']:<28}{shares}{_number(exact['mean'], 10)}"
+    found = (row["anchor_drift"]["mean"], row["step_s"])
+    return _line(row["row"], row, "control") + "".join(_number(value, 10) for value in found)
+
+
+def _line(name: str, row: dict[str, Any], variant: str) -> str:
+    blob, exact = row["objmc"][variant], row["objmc_template"][variant]
+    found = (blob["mean"], blob["median"], blob["within_5px"], exact["mean"])
+    return f"{name:<28}{''.join(_number(value, 10) for value in found)}"
 
 
 def _number(value: float | None, width: int) -> str:

@@ -31,6 +31,7 @@ class Synthetic(Strict):
     entities: tuple[float, ...] = (0.3, 0.35, 0.2, 0.15)  # how often there are 1, 2, ... of them
     smallest: Share = 0.03  # of the frame's area; small ones are more frequent
     largest: Share = 0.6
+    stretch: float = Field(2.0, ge=1)  # of their outlines: at most so much wider than high, or higher than wide
     moving_share: Share = 0.75
     control_share: Share = 0.9  # of the moving ones; the others stay where they are
     leaving_share: Share = 0.15

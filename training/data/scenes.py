@@ -84,7 +84,7 @@ def draw_scene(
 
     fraction = options.smallest * (options.largest / options.smallest) ** draw.uniform(sprites) ** 1.3
     fraction = torch.where(number > 1, fraction.clamp(max=0.5 / number), fraction)
-    outlines = draw_outlines(draw, (fraction * width * height / math.pi).sqrt())
+    outlines = draw_outlines(draw, (fraction * width * height / math.pi).sqrt(), options.stretch)
     start = draw.uniform((*sprites, 2), MARGIN, 1 - MARGIN) * extent
     direction, reach = draw.uniform(sprites, 0, 2 * math.pi), draw.uniform(sprites, 0.08, 0.8) * min(size)
     travel = reach[..., None] * torch.stack([direction.cos(), direction.sin()], dim=-1)

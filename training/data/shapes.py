@@ -1,5 +1,6 @@
 """Outlines of sprites: star-shaped, a radius by direction, so that masks are exact at any place and size."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,14 +22,14 @@ class Outlines:
     softness: Tensor  # [...], pixels from inside to outside
 
 
-def draw_outlines(draw: Draw, radius: Tensor) -> Outlines:
-    """Random outlines with the given mean radii [...]."""
+def draw_outlines(draw: Draw, radius: Tensor, stretch: float) -> Outlines:
+    """Random outlines with the given mean radii [...], at most `stretch` times as long one way as the other."""
     shape = radius.shape
     amplitude = draw.uniform((*shape, HARMONICS), 0, 0.16) * draw.flag((*shape, 1), 0.6)
     phase = draw.uniform((*shape, HARMONICS), 0, 2 * torch.pi)
     return Outlines(
         radius=radius,
-        aspect=torch.exp2(draw.uniform(shape, -1, 1)),
+        aspect=torch.exp2(draw.uniform(shape, -1, 1) * math.log2(stretch)),
         power=torch.exp2(draw.uniform(shape, 0.2, 3)),
         bends=torch.polar(amplitude, phase),
         softness=draw.uniform(shape, 0.7, 2.5),

@@ -55,12 +55,12 @@ def test_the_command_trains_and_measures_each_row_once(
     assert "pip install" in table[-1]["skipped"]
     for row in table[:-1]:
         assert row["steps"] == 2
+        assert row["step_s"] > 0
         assert {"control", "uncontrolled", "frozen", "truth"} <= set(row["objmc"])
     monkeypatch.setattr(Run, "_accumulate", None)  # nothing is trained a second time
     assert ablation.main(command[:-1]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 3
-    assert printed[2].startswith("Gaussian only")
+    assert [line.split("  ")[0] for line in printed] == ["row", "still video", "full model", "Gaussian only"]
 
 
 @pytest.mark.parametrize(("control", "heat", "labels"), [("gaussian", 1, 0), ("entity", 0, 1), ("none", 0, 0)])
