@@ -32,6 +32,7 @@ from PIL import Image
 
 from local.stack import Stack
 from model import DragAnythingPipeline, Entity
+from model.memory import keep_freed_memory
 
 SIZE = (1500, 1000)
 JSON = {"Content-Type": "application/json"}
@@ -129,6 +130,7 @@ def among_eight(base_url: str, body: bytes, submissions: int) -> tuple[list[floa
 
 def measure_overhead(client: httpx.Client, picture: bytes, jobs: int) -> dict[str, Any]:
     """A job through the service against the bare pipeline call with the same inputs, in turn."""
+    keep_freed_memory()  # as the worker does
     pipeline = DragAnythingPipeline.from_pretrained("tiny")
     bodies = [request(picture, seed) for seed in range(jobs + 1)]
     pairs = [

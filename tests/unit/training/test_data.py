@@ -189,3 +189,23 @@ def test_entities_of_a_clip_are_valid_inputs(source: SyntheticSource) -> None:
             assert isinstance(entity, Entity)
             assert entity.mask.any()
             assert entity.points.shape == (3, 2)
+
+
+def test_sprites_are_as_thin_as_the_config_allows() -> None:
+    def thinnest(stretch: float) -> float:
+        options = Synthetic(
+            sizes=((128, 128),), max_entities=1, entities=(1.0,), largest=0.04, leaving_share=0.0, stretch=stretch
+        )
+        source = SyntheticSource(options, 1, CPU)
+        _, covers = render(source.scene(0, 0, 0, 24, 1), source.bank)
+        weights = covers[:, 0, 0] / covers[:, 0, 0].sum(dim=(1, 2), keepdim=True)
+        places = torch.arange(128) + 0.5
+
+        def deviation(along: Tensor) -> Tensor:
+            mean = (along * places).sum(dim=1, keepdim=True)
+            return (along * (places - mean) ** 2).sum(dim=1).sqrt()
+
+        ratio = deviation(weights.sum(dim=1)) / deviation(weights.sum(dim=2))
+        return float(torch.maximum(ratio, 1 / ratio).max())
+
+    assert thinnest(1.0) < 2 < 3 < thinnest(8.0)
