@@ -1,10 +1,13 @@
 """Linear layers and what follows them in one pass over memory, where oneDNN computes them (on processors)."""
 
+import platform
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+# tried on nothing else
+_ON_X86: bool = platform.machine() == "x86_64" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def fused(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -36,4 +39,4 @@ def fused_plus(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor) ->
 
 
 def _fuses(x: Tensor) -> bool:  # in bfloat16 it was no faster
-    return x.device.type == "cpu" and x.dtype == torch.float32 and HAS_ONEDNN
+    return x.device.type == "cpu" and x.dtype == torch.float32 and _ON_X86
