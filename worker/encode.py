@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from jobs.state import ENDING_FRAME
 
 Frames = npt.NDArray[np.uint8]
 Format = Literal["mp4", "webm", "gif", "webp"]
+Preset = Literal["medium", "veryfast"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class _Codec:
 
 _GIF_FPS = 50
 _CODECS: dict[str, _Codec] = {
-    "mp4": _Codec("libx264", "yuv420p", {"crf": "18", "preset": "medium"}, {"movflags": "+faststart"}),
+    "mp4": _Codec("libx264", "yuv420p", {"crf": "18"}, {"movflags": "+faststart"}),
     "webm": _Codec(
         "libvpx-vp9", "yuv420p", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"}
     ),
@@ -54,7 +55,7 @@ MEDIA_TYPES: dict[str, str] = {
 }
 
 
-def encode(frames: Frames, format: Format, fps: float) -> bytes:  # noqa: A002 - the word of the API
+def encode(frames: Frames, format: Format, fps: float, *, preset: Preset = "medium") -> bytes:  # noqa: A002 - the word of the API
     """Encode RGB frames; decoding gives the same number of frames again.
 
     H.264 and VP9 are 4:2:0 in limited-range BT.709 and say so; GIF has one palette of 256 colours for all
@@ -67,6 +68,7 @@ def encode(frames: Frames, format: Format, fps: float) -> bytes:  # noqa: A002 -
         frames: uint8 [F, H, W, 3], F >= 1, H and W even.
         format: ``mp4`` (H.264, index first), ``webm`` (VP9), ``gif`` or ``webp``.
         fps: frames per second, > 0 and at most 1000.
+        preset: of x264; the other formats have none.
 
     Raises:
         ValueError: another shape, dtype, format or rate.
@@ -77,11 +79,12 @@ def encode(frames: Frames, format: Format, fps: float) -> bytes:  # noqa: A002 -
     if not 0 < fps <= 1000:
         raise ValueError(f"fps must be above 0 and at most 1000, not {fps}")
     codec = _CODECS[format]
+    options = codec.options | ({"preset": preset} if format == "mp4" else {})
     rate = Fraction(min(fps, _GIF_FPS) if format == "gif" else fps).limit_denominator(1001)
     pictures = _paletted(frames, rate) if format == "gif" else _planar(frames, codec.pixels)
     with TemporaryDirectory() as folder:  # a file: moving the index of an mp4 to its front reads it again
         path = Path(folder, f"video.{format}")
-        _write(path, codec, pictures, rate, frames.shape[2], frames.shape[1])
+        _write(path, replace(codec, options=options), pictures, rate, frames.shape[2], frames.shape[1])
         return path.read_bytes()
 
 

@@ -49,6 +49,13 @@ def psnr(a: Frames, b: Frames) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
+def test_the_quick_preset_is_another_file_that_looks_the_same() -> None:
+    frames = smooth(14)
+    slow, quick = (encode(frames, "mp4", 7, preset=preset) for preset in ("medium", "veryfast"))
+    assert slow == encode(frames, "mp4", 7) != quick
+    assert psnr(decoded(quick, "mp4"), frames) > psnr(decoded(slow, "mp4"), frames) - 1
+
+
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("num_frames", [1, 2, 14])
 @pytest.mark.parametrize("still", [False, True])
