@@ -41,6 +41,6 @@ def reach(point: Point) -> None:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # else this thread may run on for a while
         case "hang":
             threading.Event().wait()

@@ -79,12 +79,13 @@ def encode(frames: Frames, format: Format, fps: float, *, preset: Preset = "medi
     if not 0 < fps <= 1000:
         raise ValueError(f"fps must be above 0 and at most 1000, not {fps}")
     codec = _CODECS[format]
-    options = codec.options | ({"preset": preset} if format == "mp4" else {})
+    if format == "mp4":
+        codec = replace(codec, options=codec.options | {"preset": preset})
     rate = Fraction(min(fps, _GIF_FPS) if format == "gif" else fps).limit_denominator(1001)
     pictures = _paletted(frames, rate) if format == "gif" else _planar(frames, codec.pixels)
     with TemporaryDirectory() as folder:  # a file: moving the index of an mp4 to its front reads it again
         path = Path(folder, f"video.{format}")
-        _write(path, replace(codec, options=options), pictures, rate, frames.shape[2], frames.shape[1])
+        _write(path, codec, pictures, rate, frames.shape[2], frames.shape[1])
         return path.read_bytes()
 
 
