@@ -7,11 +7,11 @@ from torch import Tensor
 
 from model.clip import shrink
 from model.entity import EntityEncoder
-from training import classifier, still_start
+from training import classifier, copy_start, still_start
 from training.classifier import ClassifierEncoder
 from training.conditions import Cache, embed, entity_features, pool
 from training.config import Config, VideoStage
-from training.correspondence import Look, origins
+from training.correspondence import Look, find_origins
 from training.data.clips import Clips, Source
 from training.data.kept import KeptClips
 from training.data.seeds import Draw
@@ -72,7 +72,10 @@ class VideoTraining(Stage):
         inputs = examples[0][0][:1]
         context = torch.zeros(1, 1, self.unet.config.cross_attention_dim, device=inputs.device)
         time, ids = inputs.new_zeros(1), inputs.new_zeros(1, 3)
-        still_start.install(self.unet, self.controlnet, still_start.fit(examples), (inputs, time, context, ids))
+        coefficients, example = still_start.fit(examples), (inputs, time, context, ids)
+        still_start.install(self.unet, self.controlnet, coefficients, example)
+        if self.look is not None:
+            copy_start.install(self.unet, self.controlnet, coefficients, example)
 
     def forward(
         self, clips: Clips, signal: Signal, random: torch.Generator, _progress: float
@@ -105,8 +108,9 @@ class VideoTraining(Stage):
             metrics["coarse"] = coarse_error(found, noised.target, weights)
             loss = loss + options.coarse_weight * metrics["coarse"]
         if self.look is not None:
-            metrics["look"] = self.look.loss(origins(clips))
-            loss = loss + options.look_weight * metrics["look"]
+            look, by_kind = self.look.loss(find_origins(clips))
+            metrics |= {"look": look, **by_kind}
+            loss = loss + options.look_weight * look
         return loss, metrics
 
     def _noise(self, latents: Tensor, image: Tensor, random: torch.Generator) -> tuple[Noised, Tensor]:

@@ -12,6 +12,7 @@ from tests.unit.training import micro
 from training import networks, stages
 from training.conditions import Cache, embed, entity_features, pool
 from training.config import Config, ConfigError, Networks, load
+from training.data.signal import build
 from training.networks import Parts, TimeConvolution, export, pipeline_of, start_from_unet
 from training.stages import base
 
@@ -46,6 +47,18 @@ def test_batched_condition_embedding_equals_the_models_for_each_clip(parts: Part
         for b in range(2):
             expected = embedding(heat[b], labels[b], table[b])
             assert (found[b] - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_the_control_signal_passes_fresh_networks(parts: Parts) -> None:
+    clips = micro.source().batch(0, 0, 0, 2, 3)
+    signal = build(clips)
+    table = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(2))
+    embedding = parts.controlnet.controlnet_cond_embedding
+    nothing = torch.zeros_like(signal.heat)
+    with torch.no_grad():
+        for heat, labels in ((signal.heat, nothing), (nothing, signal.labels)):
+            difference = embed(embedding, heat, labels, table) - embed(embedding, nothing, nothing, table)
+            assert difference.std() > 0.01  # PyTorch's own start leaves 0.0002
 
 
 def test_entity_tables_equal_the_models() -> None:
