@@ -139,6 +139,7 @@ class VideoStage(Stage):
     mask_weight: float = Field(3.0, ge=0)
     still_start: bool = False  # a fresh UNet begins as a still picture
     look_weight: float = Field(0.0, ge=0)  # of the loss that tells an attention where entities came from
+    place_weight: float = Field(0.0, ge=0)  # of the loss that tells channels where they are; wants look_weight
     coarse_weight: float = Field(0.0, ge=0)  # of the same error of means over 2 x 2 cells
     control: Literal["both", "gaussian", "entity", "none"] = "both"  # what the ControlNet sees of the entities
     temporal_guidance: bool = True  # False: the ControlNet's layers over time are passed by

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.data.clips import Clips
 
@@ -25,6 +25,7 @@ EASY = 0.4  # weight of the background, and of what is uncovered, beside the ent
 REACH = 1.5  # per cell: how quickly cells that may fill a gap count less with their distance from it
 WHOLE = 0.99  # share of a cell, from which on the background can fill a gap with it
 FAR = 1000.0  # cells: where all others are put
+SPAN = 6.0  # cells that a channel's 1 stands for
 NONE, GROUND, GAP, ENTITY = range(4)  # kinds of cells
 NAMES = {GROUND: "ground", GAP: "gap", ENTITY: "entity"}
 
@@ -64,6 +65,52 @@ class Look:
         return (entropy * weights(origins).flatten(0, 1)).sum(), found
 
 
+class Places:
+    """Where each cell is and how far its content has come, as channels of the coarser blocks say it.
+
+    Nothing tells the networks positions but the zeros that convolutions pad with; by the look alone they learn
+    them late. The first four channels of both middle blocks, and of what the last block gets, are taught to.
+    """
+
+    def __init__(self, unet: Any, controlnet: Any) -> None:
+        self.said: dict[nn.Module, Tensor] = {}
+        for block in (controlnet.mid_block, unet.mid_block, unet.up_blocks[-2]):
+            block.register_forward_hook(lambda module, _inputs, output: self.said.update({module: output}))
+
+    def loss(self, origins: Origins, size: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean distances in cells, of places and of displacements, summed over blocks; `size` is (w, h) in cells.
+
+        With it, those of the last block.
+        """
+        cells = grid(size).to(origins.places)
+        shift = cells - origins.places @ cells
+        known, moved = ((part[..., None]).float() for part in (origins.kinds != NONE, origins.kinds == ENTITY))
+        middle = cells.mean(dim=0)
+        wanted = [_pool(part, size) for part in ((cells - middle).expand(1, 1, -1, -1), shift * known)]
+        known, moved = _pool(known, size), _pool(moved, size)
+        way = wanted[1] / known.clamp(min=1e-3)
+        total = shift.new_zeros(())
+        for output in self.said.values():
+            said = SPAN * F.interpolate(output[:, :4].float(), way.shape[2:])
+            place = (said[:, :2] - wanted[0]).norm(dim=1).mean()
+            apart = (said[:, 2:] - way).norm(dim=1, keepdim=True)
+            moving, still = _mean(apart, moved > INSIDE), _mean(apart, (moved == 0) & (known > INSIDE))
+            total = total + place + 2 * (moving + still)
+        return total, {"place": place.detach(), "shift": moving.detach()}
+
+
+def grid(size: tuple[int, int]) -> Tensor:
+    """Positions (x, y) of (w, h) cells, row by row: [N, 2]."""
+    x, y = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="xy")
+    return torch.stack([x, y], dim=-1).flatten(0, 1)
+
+
+def _pool(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, F, N, C] as [B F, C, h/2, w/2], means over 2 x 2 cells."""
+    cells = values.flatten(0, 1).transpose(1, 2)
+    return F.avg_pool2d(cells.reshape(*cells.shape[:2], size[1], size[0]), 2)
+
+
 def weights(origins: Origins) -> Tensor:
     """What each cell counts, [B, F, N]: all entities' together 1, the background's and the gaps' `EASY` each."""
     entity = origins.kinds == ENTITY
@@ -93,8 +140,7 @@ def find_origins(clips: Clips) -> Origins:
     """
     height, width = clips.masks.shape[2:]
     shares = F.avg_pool2d(clips.masks.float(), CELL)  # [B, K, h, w]
-    y, x = torch.meshgrid(torch.arange(height // CELL), torch.arange(width // CELL), indexing="ij")
-    cells = torch.stack([x, y], dim=-1).to(shares).flatten(0, 1)  # [N, 2]
+    cells = grid((width // CELL, height // CELL)).to(shares)
     ground = found = _starts(clips, 0, cells)
     kinds = torch.where(_sample(shares[:, 0], ground) >= INSIDE, GROUND, GAP)
     owners = torch.zeros_like(kinds)

@@ -11,7 +11,7 @@ from training import classifier, copy_start, still_start
 from training.classifier import ClassifierEncoder
 from training.conditions import Cache, embed, entity_features, pool
 from training.config import Config, VideoStage
-from training.correspondence import Look, find_origins
+from training.correspondence import CELL, Look, Places, find_origins
 from training.data.clips import Clips, Source
 from training.data.kept import KeptClips
 from training.data.seeds import Draw
@@ -42,6 +42,7 @@ class VideoTraining(Stage):
             None if "image_encoder" in self.trained else Cache(config.cache, "context", self.image_encoder)
         )
         self.look = Look(self.unet) if options.look_weight else None
+        self.places = Places(self.unet, self.controlnet) if options.place_weight else None
         if not options.temporal_guidance:
             without_time(self.controlnet)
         if options.gradient_checkpointing:
@@ -108,9 +109,14 @@ class VideoTraining(Stage):
             metrics["coarse"] = coarse_error(found, noised.target, weights)
             loss = loss + options.coarse_weight * metrics["coarse"]
         if self.look is not None:
-            look, by_kind = self.look.loss(find_origins(clips))
+            origins = find_origins(clips)
+            look, by_kind = self.look.loss(origins)
             metrics |= {"look": look, **by_kind}
             loss = loss + options.look_weight * look
+            if self.places is not None:
+                place, errors = self.places.loss(origins, (clips.size[0] // CELL, clips.size[1] // CELL))
+                metrics |= errors
+                loss = loss + options.place_weight * place
         return loss, metrics
 
     def _noise(self, latents: Tensor, image: Tensor, random: torch.Generator) -> tuple[Noised, Tensor]:

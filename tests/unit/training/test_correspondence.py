@@ -1,6 +1,7 @@
 """Origins tell where a moved sprite's content was, and an attention learns them from the loss."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,12 @@ from training.correspondence import (
     GAP,
     GROUND,
     NONE,
+    SPAN,
     WHOLE,
     Look,
+    Places,
     find_origins,
+    grid,
     weights,
 )
 from training.data.clips import Clips
@@ -125,6 +129,45 @@ def test_the_loss_reaches_queries_keys_and_the_control(tmp_path: Path) -> None:
         parts.controlnet.controlnet_cond_embedding.conv_in.weight,
     ):
         assert weight.grad.abs().max() > 0
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    parts = networks.build(Config.model_validate(micro.config(tmp_path)).networks, 1, CPU, torch.float32)
+    return Places(parts.unet, parts.controlnet)
+
+
+def test_channels_that_say_where_they_are_and_where_from_cost_nothing(clips: Clips, places: Places) -> None:
+    found, size = find_origins(clips), (12, 8)
+    cells = grid(size).float()
+    truth = torch.stack([(cells - torch.tensor([5.5, 3.5])).expand(24, -1, -1), torch.zeros(24, 96, 2)])
+    entity = (found.kinds == ENTITY).flatten(0, 1)[..., None]
+    truth[1] = (cells - found.places.flatten(0, 1) @ cells) * entity
+    said = F.avg_pool2d(torch.cat([*truth], dim=-1).transpose(1, 2).reshape(24, 4, 8, 12), 2) / SPAN
+    places.said = {torch.nn.Identity(): said}
+    loss, apart = places.loss(found, size)
+    assert apart["place"] < 1e-5
+    assert apart["shift"] < 0.5  # where an entity ends within 2 x 2 cells
+    places.said = {torch.nn.Identity(): said + 1 / SPAN}
+    assert places.loss(found, size)[0] > loss + 1
+    assert float(places.loss(found, size)[1]["place"]) == pytest.approx(2**0.5, abs=1e-4)
+
+
+def test_places_are_taught_to_three_blocks(tmp_path: Path) -> None:
+    content = micro.config(tmp_path, vae=0, entity=0, video=1)
+    content["stages"][-1] |= {"look_weight": 1.0, "place_weight": 1.0, "control_dropout": 0, "image_dropout": 0}
+    config = Config.model_validate(content)
+    parts = networks.build(config.networks, 1, CPU, torch.float32)
+    stage: Any = stages.make(config.stages[-1], parts, config)
+    clips = micro.source().batch(0, 0, 0, 2, 3)
+    loss, metrics = stage(clips, build(clips), generator(CPU, 1), 0.0)
+    assert {"place", "shift"} <= set(metrics)
+    assert len(stage.places.said) == 3
+    assert all(said.requires_grad for said in stage.places.said.values())
+    without = Config.model_validate({**content, "stages": [{**content["stages"][-1], "place_weight": 0.0}]})
+    other, _ = stages.make(without.stages[-1], parts, without)(clips, build(clips), generator(CPU, 1), 0.0)
+    taught, _ = stage.places.loss(find_origins(clips), (8, 8))
+    assert float((loss - other).detach()) == pytest.approx(float(taught.detach()), rel=1e-3)
 
 
 def test_a_perfect_look_costs_nothing_but_the_spread_of_its_target(clips: Clips) -> None:

@@ -199,7 +199,7 @@ def test_cached_features_come_back_only_for_the_same_clips_and_weights(tmp_path:
     assert nowhere.read(("a",)) is None
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny-cpu", "vipseg", "youtube_vos", "ablation"])
+@pytest.mark.parametrize("name", ["tiny", "tiny-cpu", "quick", "vipseg", "youtube_vos", "ablation"])
 def test_the_configs_that_come_with_the_package_are_valid(name: str) -> None:
     assert load(Path("training/configs") / f"{name}.yaml").stages
 
