@@ -154,6 +154,12 @@ class VideoStage(Stage):
     encode_at_once: Count = 8  # frames per call of the VAE's encoder
     clips: Count | None = None  # different ones, kept with their latents in the run's cache; None: always new ones
 
+    @model_validator(mode="after")
+    def _check(self) -> "VideoStage":
+        if self.place_weight and not self.look_weight:
+            raise ValueError("place_weight wants look_weight: both are taught from the same origins")
+        return self
+
 
 AnyStage = Annotated[VAEStage | EntityStage | VideoStage, Field(discriminator="kind")]
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.config import ConfigError
 from training.linear_start import hold
 from training.still_start import places
 
@@ -23,15 +24,15 @@ PILOT = 16.0  # the constants inside of the attention's block, in deviations of 
 def install(unet: Any, controlnet: Any, coefficients: Tensor, example: tuple[Any, ...]) -> None:
     """Let the picture's share of a still start, coefficients [C, 2], go through the last block's first attention.
 
-    Raises ValueError where its norms' groups are too narrow.
+    Raises ConfigError where its norms' groups are too narrow.
     """
     latents, width, groups = len(coefficients), unet.config.block_out_channels[0], unet.conv_norm_out.num_groups
     copied, negative = places(latents, width, groups)
-    picture = [channel + 2 * -(-latents // groups) for channel in copied]
-    room = width // groups
+    each, room = -(-latents // groups), width // groups
+    picture = [channel + 2 * each for channel in copied]
     constants = [g * room + room - i for g in range(groups) for i in (2, 1)]
     if set(picture) & set(constants):
-        raise ValueError(f"a copying start wants groups of {3 * -(-latents // groups) + 2} channels, not {room}")
+        raise ConfigError(f"a copying start wants groups of {3 * each + 2} channels, not {room}")
     _enter(unet, controlnet, picture, {*copied, *negative}, latents)
     block = unet.up_blocks[-1]
     _carry(block.resnets[0], picture, [*copied, *constants], unet.conv_in.out_channels)
@@ -40,7 +41,8 @@ def install(unet: Any, controlnet: Any, coefficients: Tensor, example: tuple[Any
     temporal = block.resnets[0].temporal_res_block.conv2
     share = 1 - float(torch.sigmoid(block.resnets[0].time_mixer.mix_factor))
     hold(attention.norm, temporal, share, lambda: unet(*example))
-    _bring(attention, picture, copied, constants, lambda: unet(*example))
+    empty = [copied[i // each * each] for i in range(latents)]  # one in each norm group
+    _bring(attention, (picture, empty, copied, constants), lambda: unet(*example))
     attention.proj_out.bias[constants] = -share * temporal.bias[constants]
     _leave(unet, coefficients, copied)
 
@@ -91,16 +93,15 @@ def _silence(attention: Any, copied: list[int]) -> None:
             layer.bias[copied] = 0
 
 
-def _bring(attention: Any, picture: list[int], copied: list[int], constants: list[int], run: Any) -> None:
+def _bring(attention: Any, channels: tuple[list[int], ...], run: Any) -> None:
     """Values that are the picture, exactly, and what is looked at written into the channels `copied`."""
     block = attention.transformer_blocks[0]
     look, norm, enter = block.attn1, block.norm1, attention.proj_in
-    half = len(picture) // 2  # of the channels and of the groups; each norm group has an empty channel of its own
+    picture, empty, copied, constants = channels
     enter.weight[[*picture, *copied, *constants]] = 0
     enter.bias[[*picture, *copied, *constants]] = 0
-    zero = [copied[0] if i < half else copied[half] for i in range(len(picture))]
     enter.weight[picture, picture] = 1
-    enter.weight[picture, zero] = -1
+    enter.weight[picture, empty] = -1
     enter.weight[:, constants] = 0
 
     found: list[Tensor] = []

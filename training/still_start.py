@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.config import ConfigError
 from training.linear_start import hold
 
 
@@ -30,7 +31,7 @@ def fit(examples: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
 def install(unet: Any, controlnet: Any, coefficients: Tensor, example: tuple[Any, ...]) -> None:
     """Write coefficients [C, 2] into a UNet; `example` are arguments that it can be called with.
 
-    Raises ValueError where its last norm's groups are too narrow.
+    Raises ConfigError where its last norm's groups are too narrow.
     """
     latents, width, groups = len(coefficients), unet.config.block_out_channels[0], unet.conv_norm_out.num_groups
     plus, minus = places(latents, width, groups)
@@ -65,6 +66,6 @@ def places(latents: int, width: int, groups: int) -> tuple[list[int], list[int]]
     """Channels for values and their negatives, evenly over the groups: a group's mean stays 0."""
     each, room = -(-latents // groups), width // groups
     if 2 * each + 2 > room:
-        raise ValueError(f"a still start wants groups of {2 * each + 2} channels, not {room}")
+        raise ConfigError(f"a still start wants groups of {2 * each + 2} channels, not {room}")
     plus = [(i // each) * room + i % each for i in range(latents)]
     return plus, [channel + each for channel in plus]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.unit.training import micro
 from training import copy_start, networks, stages, still_start
-from training.config import Config
+from training.config import Config, ConfigError
 from training.data.seeds import generator
 from training.data.signal import build
 from training.networks import Parts
@@ -18,13 +18,13 @@ CPU = torch.device("cpu")
 COEFFICIENTS = torch.tensor([[0.5, -1.0], [0.4, -0.9], [0.3, 0.2], [0.0, 1.0]])
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
+@pytest.fixture(params=[1, 2, 4])
+def config(tmp_path: Path, request: pytest.FixtureRequest) -> Config:
     content = micro.config(tmp_path, vae=0, entity=0, video=1)
     for part in ("unet", "controlnet"):
         content["networks"]["overrides"] = {
             **content["networks"]["overrides"],
-            part: {**content["networks"]["overrides"][part], "norm_num_groups": 2},
+            part: {**content["networks"]["overrides"][part], "norm_num_groups": request.param},
         }
     content["stages"][-1] |= {"still_start": True, "look_weight": 0.5, "control_dropout": 0, "image_dropout": 0}
     return Config.model_validate(content)
@@ -76,6 +76,7 @@ def test_a_stage_that_teaches_the_look_begins_so_and_can_learn_everything_on_the
     assert parts.controlnet.controlnet_cond_embedding.conv_in.weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("config", [2], indirect=True)
 def test_groups_that_are_too_narrow_are_refused(parts: Parts) -> None:
-    with pytest.raises(ValueError, match="20 channels, not 16"):
+    with pytest.raises(ConfigError, match="20 channels, not 16"):
         copy_start.install(parts.unet, parts.controlnet, torch.zeros(12, 2), ())

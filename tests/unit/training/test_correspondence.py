@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from tests.unit.training import micro
 from training import networks, stages
-from training.config import Config, Synthetic
+from training.config import Config, Synthetic, VideoStage
 from training.correspondence import (
     CELL,
     EASY,
@@ -168,6 +168,11 @@ def test_places_are_taught_to_three_blocks(tmp_path: Path) -> None:
     other, _ = stages.make(without.stages[-1], parts, without)(clips, build(clips), generator(CPU, 1), 0.0)
     taught, _ = stage.places.loss(find_origins(clips), (8, 8))
     assert float((loss - other).detach()) == pytest.approx(float(taught.detach()), rel=1e-3)
+
+
+def test_places_alone_are_refused() -> None:
+    with pytest.raises(ValueError, match="place_weight wants look_weight"):
+        VideoStage.model_validate({**micro.VIDEO, "steps": 1, "place_weight": 1.0})
 
 
 def test_a_perfect_look_costs_nothing_but_the_spread_of_its_target(clips: Clips) -> None:
