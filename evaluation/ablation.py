@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.tiny import evaluate
+from evaluation.tiny import evaluate, limit_control
 from model.hub import WeightsError
 from model.pipeline import DragAnythingPipeline
 from training import classifier, networks
 from training.checkpoint import CheckpointError
 from training.config import Config, ConfigError, VideoStage, load
 from training.loop import Run, TrainingError
-from training.stages.video import entity_encoder, mute
+from training.stages.video import entity_encoder
 
 FRESH = ("unet", "controlnet", "image_encoder")  # what each row trains
 FIGURES = ("clips", "frames", "moving_entities", "objmc", "objmc_template", "anchor_drift", "seconds_per_clip")
@@ -105,9 +105,7 @@ def load_row(config: Config, stage: VideoStage) -> DragAnythingPipeline:
     defaults = replace(pipeline.card.defaults, width=width, height=height, num_frames=stage.frames)
     pipeline.card = replace(pipeline.card, defaults=defaults)
     pipeline.entity_encoder = entity_encoder(stage, pipeline.entity_encoder)
-    pipeline.controlnet.controlnet_cond_embedding.register_forward_pre_hook(
-        lambda _module, inputs: (*mute(stage.control, inputs[0], inputs[1]), inputs[2])
-    )
+    limit_control(pipeline, stage.control)
     return pipeline
 
 

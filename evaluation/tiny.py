@@ -31,6 +31,7 @@ from training.data.scenes import Scene, render
 from training.data.seeds import EVALUATE, TRAIN
 from training.data.synthetic import SyntheticSource, to_clips
 from training.samples import generate, reconstruct
+from training.stages.video import mute
 
 MOVES = 8.0  # pixels: entities whose track goes at least this far count as moving
 JUST_MOVES = 0.5  # pixels: entities whose track goes less far hold still
@@ -124,6 +125,13 @@ def evaluate(pipeline: DragAnythingPipeline, seed: int, count: int, frames: int,
         ),
         "anchor_drift": drift([f.blob for f in found.holding["control"]]),
     }
+
+
+def limit_control(pipeline: DragAnythingPipeline, control: str) -> None:
+    """Let a pipeline see of the entities what a training with this `control` shows it."""
+    pipeline.controlnet.controlnet_cond_embedding.register_forward_pre_hook(
+        lambda _module, inputs: (*mute(control, inputs[0], inputs[1]), inputs[2])
+    )
 
 
 def reconstruction(pipeline: DragAnythingPipeline, seed: int) -> dict[str, float]:
@@ -231,6 +239,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--weights", type=Path, help="a folder that training exported; default: the preset tiny")
+    parser.add_argument(
+        "--control", choices=("both", "gaussian", "entity"), default="both", help="what it is told"
+    )
     parser.add_argument("--device")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     options = parser.parse_args(arguments)
@@ -241,6 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
         else {"svd": folder, "controlnet": folder / "controlnet", "entity_encoder": folder / "entity_encoder"}
     )
     pipeline = DragAnythingPipeline.from_pretrained("tiny", **parts, device=options.device)
+    limit_control(pipeline, options.control)
     default = pipeline.card.defaults
     figures = evaluate(
         pipeline,
@@ -249,6 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.frames or default.num_frames,
         options.steps or default.num_inference_steps,
     )
+    figures["told"] = options.control
     figures["vae"] = reconstruction(pipeline, options.seed)
     print(
         json.dumps(figures) if options.json else "\n".join(f"{key:<40}{value}" for key, value in _lines(figures))

@@ -58,7 +58,7 @@ def test_the_control_signal_passes_fresh_networks(parts: Parts) -> None:
     with torch.no_grad():
         for heat, labels in ((signal.heat, nothing), (nothing, signal.labels)):
             difference = embed(embedding, heat, labels, table) - embed(embedding, nothing, nothing, table)
-            assert difference.std() > 0.01  # PyTorch's own start leaves 0.0002
+            assert difference.std() > 0.01  # PyTorch's own start leaves 0.00005
 
 
 def test_entity_tables_equal_the_models() -> None:
